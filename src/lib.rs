@@ -1,1 +1,2 @@
-//! x
+//! dispatcher
+pub mod domain;

@@ -1,0 +1,6 @@
+//! The core: pure. No I/O, no clock, no randomness: time and jitter are arguments. Read this first.
+
+pub mod codes;
+pub mod job;
+pub mod mobile;
+pub mod rate;

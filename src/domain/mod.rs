@@ -3,4 +3,6 @@
 pub mod codes;
 pub mod job;
 pub mod mobile;
+pub mod pace;
 pub mod rate;
+pub mod retry;

@@ -1,0 +1,472 @@
+//! Pacing: when a job may go, or until when it is parked. A pure state machine; the driver in
+//! `dispatch::pacer` gives it the time and carries out what it says.
+//!
+//! A job passes two limiters in order, its number's and its account's; once the number's token is
+//! granted it is kept while the job waits for the account. A job whose turn is more than
+//! [`PATIENCE`] away is parked in Postgres, in one of two ways:
+//!
+//! - for its **number**: with a slot of its own in time, one period after the one before it;
+//! - for its **account**: in order of arrival, until the account has room. The release duty asks
+//!   for the [`Room`]s, so that a backlog neither comes back too early nor leaves tokens unused.
+//!
+//! Jobs of one number and priority keep their order: they are submitted one after another, and one
+//! that arrives while others of its number are parked parks behind them.
+
+pub mod account;
+pub mod bucket;
+pub mod circuit;
+mod tail;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::job::{Priority, WaitReason};
+use super::mobile::Mobile;
+use account::{Account, AccountPace, Mode};
+use bucket::{Bucket, MobileBuckets, Tick};
+use circuit::Circuit;
+use tail::Tails;
+
+/// A job whose turn is further away than this is parked.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+/// Parked jobs are released when their turn is this close.
+pub const HORIZON: Duration = Duration::from_millis(1_500);
+/// A job that was granted a place in memory and has not gone after this long is parked after all.
+const OVERDUE: Duration = Duration::from_secs(4);
+
+/// Names a job in memory.
+pub type Ticket = u64;
+
+/// A job that asks for its turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Its name here.
+    pub ticket: Ticket,
+    /// Its number.
+    pub mobile: Mobile,
+    /// The index of its account.
+    pub account: usize,
+    /// Its priority.
+    pub priority: Priority,
+    /// Its place in the order of arrival.
+    pub seq: i64,
+    /// It was parked and has been released; else it has just been published.
+    pub released: bool,
+    /// It must not be submitted from then on.
+    pub expires: Option<Tick>,
+}
+
+/// What a job is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Turn {
+    /// Claim and submit now.
+    Go(Waited),
+    /// Park in Postgres.
+    Park(Park),
+    /// Its expiry came while it waited.
+    Expired,
+}
+
+/// How long a job waited at each limiter.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Waited {
+    /// At its number's.
+    pub mobile: Duration,
+    /// At its account's.
+    pub account: Duration,
+}
+
+/// How a job is parked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Park {
+    /// `rate_limited` or `account_paused`.
+    pub reason: WaitReason,
+    /// Its slot; `None` while the account is paused.
+    pub due: Option<Tick>,
+    /// Released when its account has room, in order of arrival, instead of at its slot.
+    pub on_room: bool,
+}
+
+/// Parked jobs that an account could take soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The index of the account.
+    pub account: usize,
+    /// Of this priority.
+    pub priority: Priority,
+    /// So many.
+    pub jobs: usize,
+}
+
+struct Entry {
+    request: Request,
+    stage: Stage,
+    entered: Tick,
+    mobile_granted: Tick,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// In its number's lane.
+    Mobile,
+    /// Has its number's token, waits for the account's.
+    Account,
+    /// Told to go.
+    Granted,
+}
+
+/// The jobs of one number that are in memory. One of them at a time is past the number's limiter.
+#[derive(Default)]
+struct Lane {
+    ahead: Option<Ticket>,
+    waiting: [VecDeque<Ticket>; 3],
+}
+
+/// The limiters of one shard.
+pub struct Pacer {
+    mobiles: MobileBuckets,
+    accounts: Vec<Account>,
+    entries: HashMap<Ticket, Entry>,
+    lanes: HashMap<u64, Lane>,
+    /// When a lane's number has its next token.
+    lane_wakes: BinaryHeap<Reverse<(Tick, u64)>>,
+    account_wakes: Vec<Option<Tick>>,
+    tails: Tails,
+    /// The circuit of the gateway.
+    pub circuit: Circuit,
+    told: Vec<(Ticket, Turn)>,
+}
+
+impl Pacer {
+    /// Limiters that take over at `now`: every number counts as just used, every account's bucket
+    /// as empty.
+    pub fn new(mobile: Bucket, accounts: &[AccountPace], now: Tick) -> Self {
+        Pacer {
+            mobiles: MobileBuckets::just_used(mobile, now),
+            accounts: accounts.iter().map(|pace| Account::new(pace, now)).collect(),
+            entries: HashMap::new(),
+            lanes: HashMap::new(),
+            lane_wakes: BinaryHeap::new(),
+            account_wakes: vec![None; accounts.len()],
+            tails: Tails::default(),
+            circuit: Circuit::default(),
+            told: Vec::new(),
+        }
+    }
+
+    /// A job arrives. What it is told comes out of [`Pacer::poll`], perhaps at once.
+    pub fn enter(&mut self, request: Request, now: Tick) {
+        let (ticket, priority) = (request.ticket, request.priority);
+        if request.released {
+            self.accounts[request.account].returned(priority);
+            self.tails.returned(request.mobile, priority, request.seq);
+        }
+        let entry = Entry { request, stage: Stage::Mobile, entered: now, mobile_granted: now };
+        self.entries.insert(ticket, entry);
+        if let Some(park) = self.must_park(&request, now) {
+            return self.park(ticket, park, now);
+        }
+        let mobile = request.mobile.as_u64();
+        self.lanes.entry(mobile).or_default().waiting[priority.index()].push_back(ticket);
+        self.overtake(mobile, priority);
+        self.advance_lane(mobile, now);
+    }
+
+    /// A higher job of the same number takes the place of a lower one that only waits for the account.
+    fn overtake(&mut self, mobile: u64, priority: Priority) {
+        let Some(lane) = self.lanes.get_mut(&mobile) else { return };
+        let Some(entry) = lane.ahead.and_then(|ticket| self.entries.get_mut(&ticket)) else { return };
+        let behind = entry.request;
+        if entry.stage != Stage::Account || behind.priority <= priority {
+            return;
+        }
+        entry.stage = Stage::Mobile;
+        self.accounts[behind.account].ready[behind.priority.index()].retain(|ticket| *ticket != behind.ticket);
+        lane.waiting[behind.priority.index()].push_front(behind.ticket);
+        lane.ahead = None;
+        self.mobiles.refund(mobile);
+    }
+
+    fn must_park(&self, request: &Request, now: Tick) -> Option<Park> {
+        let account = &self.accounts[request.account];
+        if account.mode == Mode::Paused {
+            return Some(Park { reason: WaitReason::AccountPaused, due: None, on_room: true });
+        }
+        let by_account =
+            || Park { reason: WaitReason::RateLimited, due: Some(account.slot(request.priority, now)), on_room: true };
+        let by_number = |slot: Tick| Park { reason: WaitReason::RateLimited, due: Some(slot), on_room: false };
+        let lane_is_parked = account.parked[request.priority.index()].count > 0;
+        if let Some(tail) = self.tails.to_follow(request, now) {
+            return Some(if tail.on_room { by_account() } else { by_number((tail.due + self.spacing()).max(now)) });
+        }
+        if !request.released && lane_is_parked {
+            return Some(by_account());
+        }
+        if self.circuit.is_open() {
+            // It stays in memory, and its successors in RabbitMQ, until the gateway is back.
+            return None;
+        }
+        let slot = self.mobile_slot(request, now);
+        if slot > now + PATIENCE {
+            return Some(by_number(slot));
+        }
+        (account.wait(request.priority, now) > PATIENCE).then(by_account)
+    }
+
+    /// Between two slots of a number: its period, and a little more, so that the small delays on
+    /// the way do not add up to a second parking.
+    fn spacing(&self) -> Duration {
+        let period = self.mobiles.period();
+        period + (period / 50).min(Duration::from_millis(5))
+    }
+
+    /// When the number would have a token for a newcomer, behind those that wait in memory.
+    fn mobile_slot(&self, request: &Request, now: Tick) -> Tick {
+        let mobile = request.mobile.as_u64();
+        let ahead = self
+            .lanes
+            .get(&mobile)
+            .map_or(0, |lane| lane.waiting[..=request.priority.index()].iter().map(VecDeque::len).sum::<usize>());
+        self.mobiles.next_token(mobile).max(now) + self.spacing() * ahead as u32
+    }
+
+    /// Lets the first job of a lane through its number's limiter, if it may.
+    fn advance_lane(&mut self, mobile: u64, now: Tick) {
+        let Some(lane) = self.lanes.get_mut(&mobile) else { return };
+        if lane.ahead.is_some() {
+            return;
+        }
+        let Some(queue) = lane.waiting.iter_mut().find(|queue| !queue.is_empty()) else {
+            self.lanes.remove(&mobile);
+            return;
+        };
+        if let Err(next_token) = self.mobiles.take(mobile, now) {
+            self.lane_wakes.push(Reverse((next_token, mobile)));
+            return;
+        }
+        lane.ahead = queue.pop_front();
+        let Some(entry) = lane.ahead.and_then(|ticket| self.entries.get_mut(&ticket)) else { return };
+        entry.stage = Stage::Account;
+        entry.mobile_granted = now;
+        let Request { ticket, account, priority, .. } = entry.request;
+        self.accounts[account].ready[priority.index()].push_back(ticket);
+        self.advance_account(account, now);
+    }
+
+    fn advance_account(&mut self, account: usize, now: Tick) {
+        self.account_wakes[account] = None;
+        while self.circuit.admits(now) {
+            match self.accounts[account].next(now) {
+                Ok(ticket) => {
+                    self.circuit.granted();
+                    self.grant(ticket, now);
+                }
+                Err(wake) => {
+                    self.account_wakes[account] = wake;
+                    return;
+                }
+            }
+        }
+        self.account_wakes[account] = self.circuit.probe_at();
+    }
+
+    fn grant(&mut self, ticket: Ticket, now: Tick) {
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        entry.stage = Stage::Granted;
+        let waited = Waited {
+            mobile: entry.mobile_granted.saturating_sub(entry.entered),
+            account: now.saturating_sub(entry.mobile_granted),
+        };
+        self.told.push((ticket, Turn::Go(waited)));
+    }
+
+    /// Parks a job that is in no queue.
+    fn park(&mut self, ticket: Ticket, park: Park, now: Tick) {
+        let Some(entry) = self.entries.remove(&ticket) else { return };
+        if park.on_room {
+            self.accounts[entry.request.account].parked[entry.request.priority.index()].count += 1;
+        }
+        if park.reason == WaitReason::RateLimited {
+            self.tails.parked(&entry.request, park.due.unwrap_or(now), park.on_room);
+        }
+        self.told.push((ticket, Turn::Park(park)));
+    }
+
+    /// Jobs that a former owner of this shard has parked, so that newcomers go behind them.
+    pub fn restore_parked(&mut self, mobile: Mobile, priority: Priority, due: Tick, on_room: bool, jobs: u32) {
+        self.tails.restore(mobile, priority, due, on_room, jobs);
+    }
+
+    /// So many jobs are parked for an account: see [`Pacer::restore_parked`].
+    pub fn restore_backlog(&mut self, account: usize, priority: Priority, jobs: u64) {
+        self.accounts[account].parked[priority.index()].count = jobs;
+    }
+
+    /// What there is to tell, and when to ask again at the latest (`None`: after the next event).
+    pub fn poll(&mut self, now: Tick, told: &mut Vec<(Ticket, Turn)>) -> Option<Tick> {
+        while let Some(Reverse((at, mobile))) = self.lane_wakes.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+            debug_assert!(at <= now);
+            self.lane_wakes.pop();
+            self.advance_lane(mobile, now);
+        }
+        for account in 0..self.accounts.len() {
+            if self.account_wakes[account].is_some_and(|at| at <= now) {
+                self.advance_account(account, now);
+            }
+        }
+        told.append(&mut self.told);
+        let lanes = self.lane_wakes.peek().map(|Reverse((at, _))| *at);
+        self.account_wakes.iter().flatten().copied().chain(lanes).min()
+    }
+
+    /// May a claimed job of `account` leave now? Else, when to ask again.
+    pub fn depart(&mut self, account: usize, now: Tick) -> Result<(), Tick> {
+        self.accounts[account].gate.take(now)
+    }
+
+    /// A granted job is done with the wire: its request left at `departed` and was answered now.
+    pub fn replied(&mut self, ticket: Ticket, departed: Tick, now: Tick) {
+        let Some(entry) = self.entries.remove(&ticket) else { return };
+        let mobile = entry.request.mobile.as_u64();
+        self.mobiles.used_later(mobile, departed.saturating_sub(entry.mobile_granted));
+        self.accounts[entry.request.account].finished(now, Some(now.saturating_sub(departed)));
+        self.leave_lane(mobile, ticket, now);
+        self.advance_account(entry.request.account, now);
+    }
+
+    /// A granted job made no request after all: its tokens are given back.
+    pub fn abandoned(&mut self, ticket: Ticket, now: Tick) {
+        let Some(entry) = self.entries.remove(&ticket) else { return };
+        let (mobile, account) = (entry.request.mobile.as_u64(), entry.request.account);
+        self.mobiles.refund(mobile);
+        self.accounts[account].refund();
+        self.accounts[account].finished(now, None);
+        if let Mode::Probing { out } = &mut self.accounts[account].mode {
+            *out = false;
+        }
+        self.circuit.abandoned();
+        self.leave_lane(mobile, ticket, now);
+        self.advance_account(account, now);
+    }
+
+    fn leave_lane(&mut self, mobile: u64, ticket: Ticket, now: Tick) {
+        if let Some(lane) = self.lanes.get_mut(&mobile) {
+            if lane.ahead == Some(ticket) {
+                lane.ahead = None;
+            }
+            self.advance_lane(mobile, now);
+        }
+    }
+
+    /// The account's mode.
+    pub fn mode(&self, account: usize) -> Mode {
+        self.accounts[account].mode
+    }
+
+    /// Changes the account's mode; pausing parks what waits for it in memory.
+    pub fn set_mode(&mut self, account: usize, mode: Mode, now: Tick) {
+        self.accounts[account].mode = mode;
+        if mode == Mode::Paused {
+            let park = Park { reason: WaitReason::AccountPaused, due: None, on_room: true };
+            let waiting: Vec<Ticket> = self.waiting(|entry| entry.request.account == account);
+            waiting.into_iter().for_each(|ticket| self.withdraw(ticket, Turn::Park(park), now));
+        }
+        self.advance_account(account, now);
+    }
+
+    /// Once a second or so: ends the waiting of what has expired or is overdue, and evicts idle
+    /// numbers.
+    pub fn tend(&mut self, now: Tick) {
+        let expired = self.waiting(|entry| entry.request.expires.is_some_and(|at| at <= now));
+        expired.into_iter().for_each(|ticket| self.withdraw(ticket, Turn::Expired, now));
+        if !self.circuit.is_open() {
+            let overdue = self.waiting(|entry| entry.stage == Stage::Account && entry.mobile_granted + OVERDUE <= now);
+            for ticket in overdue {
+                let Some(Request { account, priority, .. }) = self.entries.get(&ticket).map(|e| e.request) else {
+                    continue;
+                };
+                let due = Some(self.accounts[account].slot(priority, now));
+                self.withdraw(ticket, Turn::Park(Park { reason: WaitReason::RateLimited, due, on_room: true }), now);
+            }
+        }
+        self.mobiles.sweep(now);
+        self.tails.sweep(now);
+    }
+
+    /// The jobs that wait in memory and match, in order of arrival.
+    fn waiting(&self, matches: impl Fn(&Entry) -> bool) -> Vec<Ticket> {
+        let mut found: Vec<(i64, Ticket)> = (self.entries.values())
+            .filter(|entry| entry.stage != Stage::Granted && matches(entry))
+            .map(|entry| (entry.request.seq, entry.request.ticket))
+            .collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, ticket)| ticket).collect()
+    }
+
+    /// Takes a waiting job out of its queue and tells it `turn`.
+    fn withdraw(&mut self, ticket: Ticket, turn: Turn, now: Tick) {
+        let Some(Entry { request, stage, .. }) = self.entries.get(&ticket) else { return };
+        let (request, stage) = (*request, *stage);
+        let mobile = request.mobile.as_u64();
+        if stage == Stage::Account {
+            self.accounts[request.account].ready[request.priority.index()].retain(|other| *other != ticket);
+            self.mobiles.refund(mobile);
+        } else if let Some(lane) = self.lanes.get_mut(&mobile) {
+            lane.waiting[request.priority.index()].retain(|other| *other != ticket);
+        }
+        match turn {
+            Turn::Park(park) => self.park(ticket, park, now),
+            turn => {
+                self.entries.remove(&ticket);
+                self.told.push((ticket, turn));
+            }
+        }
+        self.leave_lane(mobile, ticket, now);
+    }
+
+    /// Where parked jobs could be released to, now.
+    pub fn rooms(&self, now: Tick) -> Vec<Room> {
+        let mut rooms = Vec::new();
+        if self.circuit.is_open() {
+            return rooms;
+        }
+        for (index, account) in self.accounts.iter().enumerate() {
+            for priority in Priority::ALL.iter().copied() {
+                let jobs = account.room(priority, now);
+                if jobs > 0 && account.parked[priority.index()].count > 0 {
+                    rooms.push(Room { account: index, priority, jobs });
+                }
+            }
+        }
+        rooms
+    }
+
+    /// `released` jobs were found for a room.
+    pub fn released(&mut self, room: Room, released: usize, now: Tick) {
+        self.accounts[room.account].released(room.priority, room.jobs, released, now);
+    }
+
+    /// Jobs of an account between grant and reply.
+    pub fn in_flight(&self, account: usize) -> u32 {
+        self.accounts[account].in_flight
+    }
+
+    /// Jobs in memory.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True when no job is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Numbers that are tracked.
+    pub fn tracked_mobiles(&self) -> usize {
+        self.mobiles.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;

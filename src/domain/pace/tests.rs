@@ -1,0 +1,300 @@
+//! The pacer in a small world: a clock, a Postgres that holds what is parked, a gateway that
+//! answers after a while.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+const MAIN: usize = 0;
+const OTHER: usize = 1;
+
+struct World {
+    pacer: Pacer,
+    now: Tick,
+    jobs: HashMap<Ticket, Request>,
+    /// Parked jobs: (ticket, park).
+    parked: Vec<(Ticket, Park)>,
+    parks: HashMap<Ticket, u32>,
+    sent: Vec<(Tick, Request)>,
+    replies: BTreeMap<(Tick, Ticket), Tick>,
+    reply_after: Duration,
+    told: Vec<(Ticket, Turn)>,
+    next: i64,
+}
+
+impl World {
+    fn new(rate: u32, max_in_flight: u32) -> World {
+        let bucket = Bucket { period: Duration::from_secs(1) / rate, burst: rate.div_ceil(10) };
+        let pace = AccountPace { bucket, max_in_flight };
+        let mobile = Bucket { period: Duration::from_secs(1), burst: 1 };
+        World {
+            pacer: Pacer::new(mobile, &[pace.clone(), pace], Tick::ZERO),
+            now: Tick::from_secs(2),
+            jobs: HashMap::new(),
+            parked: Vec::new(),
+            parks: HashMap::new(),
+            sent: Vec::new(),
+            replies: BTreeMap::new(),
+            reply_after: Duration::from_millis(20),
+            told: Vec::new(),
+            next: 1,
+        }
+    }
+
+    fn publish(&mut self, mobile: u64, account: usize, priority: Priority) -> Ticket {
+        let mobile = Mobile::parse(&format!("138{mobile:08}")).unwrap();
+        let seq = self.next;
+        self.next += 1;
+        let ticket = seq as Ticket;
+        let request = Request { ticket, mobile, account, priority, seq, released: false, expires: None };
+        self.jobs.insert(ticket, request);
+        self.pacer.enter(request, self.now);
+        self.settle();
+        ticket
+    }
+
+    /// Carries out what the pacer says at this instant.
+    fn settle(&mut self) {
+        loop {
+            self.pacer.poll(self.now, &mut self.told);
+            if self.told.is_empty() {
+                return;
+            }
+            for (ticket, turn) in std::mem::take(&mut self.told) {
+                match turn {
+                    Turn::Go(_) => {
+                        self.sent.push((self.now, self.jobs[&ticket]));
+                        self.replies.insert((self.now + self.reply_after, ticket), self.now);
+                    }
+                    Turn::Park(park) => {
+                        *self.parks.entry(ticket).or_default() += 1;
+                        self.parked.push((ticket, park));
+                    }
+                    Turn::Expired => {}
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += Duration::from_millis(1);
+            while let Some((&(at, ticket), &departed)) =
+                self.replies.first_key_value().filter(|((at, _), _)| *at <= self.now)
+            {
+                self.replies.remove(&(at, ticket));
+                self.pacer.replied(ticket, departed, self.now);
+            }
+            if self.now.as_millis() % 200 == 0 {
+                self.release();
+            }
+            if self.now.as_millis() % 1_000 == 0 {
+                self.pacer.tend(self.now);
+            }
+            self.settle();
+        }
+    }
+
+    /// What the release duty does: rooms in order of arrival, slots when they are near.
+    fn release(&mut self) {
+        let mut released = Vec::new();
+        for room in self.pacer.rooms(self.now) {
+            let mut fit: Vec<_> = (self.parked.iter())
+                .filter(|(t, park)| {
+                    let job = &self.jobs[t];
+                    park.on_room && (job.account, job.priority) == (room.account, room.priority)
+                })
+                .map(|(ticket, _)| *ticket)
+                .collect();
+            fit.sort_unstable();
+            fit.truncate(room.jobs);
+            self.pacer.released(room, fit.len(), self.now);
+            released.extend(fit);
+        }
+        let mut due: Vec<_> = (self.parked.iter())
+            .filter(|(_, park)| !park.on_room && park.due.unwrap() <= self.now + Duration::from_millis(500))
+            .map(|(ticket, park)| (park.due, *ticket))
+            .collect();
+        due.sort_unstable();
+        released.extend(due.into_iter().map(|(_, ticket)| ticket));
+        self.parked.retain(|(ticket, _)| !released.contains(ticket));
+        for ticket in released {
+            self.pacer.enter(Request { released: true, ..self.jobs[&ticket] }, self.now);
+        }
+    }
+
+    fn most_in_a_second(&self, matches: impl Fn(&Request) -> bool) -> usize {
+        let at: Vec<Tick> = self.sent.iter().filter(|(_, r)| matches(r)).map(|(at, _)| *at).collect();
+        let within =
+            |(i, from): (usize, &Tick)| at[i..].iter().take_while(|t| **t < *from + Duration::from_secs(1)).count();
+        at.iter().enumerate().map(within).max().unwrap_or(0)
+    }
+
+    fn order(&self, matches: impl Fn(&Request) -> bool) -> Vec<i64> {
+        self.sent.iter().filter(|(_, r)| matches(r)).map(|(_, r)| r.seq).collect()
+    }
+}
+
+fn is_sorted(seqs: &[i64]) -> bool {
+    seqs.windows(2).all(|pair| pair[0] < pair[1])
+}
+
+#[test]
+fn a_thousand_jobs_for_one_number_go_one_a_second_in_order_and_hold_nobody_up() {
+    let mut world = World::new(100, 100);
+    (0..1_000).for_each(|_| {
+        world.publish(1, MAIN, Priority::Normal);
+    });
+    let before = world.sent.len();
+    for other in 2..52 {
+        world.publish(other, MAIN, Priority::Normal);
+    }
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.sent.len() - before, 51, "fifty others and one of the hot number");
+    world.run(Duration::from_secs(1_010));
+    let hot = world.order(|r| r.mobile.as_u64() == 13_800_000_001);
+    assert_eq!(hot.len(), 1_000);
+    assert!(is_sorted(&hot));
+    assert_eq!(world.most_in_a_second(|r| r.mobile.as_u64() == 13_800_000_001), 1);
+    assert!(world.parks.values().all(|parks| *parks == 1), "each is parked once at most");
+    assert!(world.pacer.is_empty() && world.parked.is_empty());
+}
+
+#[test]
+fn a_backlog_of_one_account_holds_up_neither_high_jobs_nor_another_account() {
+    let mut world = World::new(100, 100);
+    (0..5_000).for_each(|n| {
+        world.publish(n, MAIN, Priority::Bulk);
+    });
+    world.run(Duration::from_secs(3));
+    let high = world.publish(90_001, MAIN, Priority::High);
+    let other = world.publish(90_002, OTHER, Priority::Bulk);
+    world.run(Duration::from_millis(200));
+    for ticket in [high, other] {
+        assert!(world.sent.iter().any(|(_, request)| request.ticket == ticket));
+    }
+    world.run(Duration::from_secs(49));
+    let bulk = world.order(|r| r.account == MAIN && r.priority == Priority::Bulk);
+    assert_eq!(bulk.len(), 5_000, "every token is used");
+    assert!(is_sorted(&bulk));
+    assert!(world.most_in_a_second(|r| r.account == MAIN) <= 110);
+    assert!(world.parks.values().all(|parks| *parks <= 2));
+}
+
+#[test]
+fn high_jobs_at_full_rate_leave_one_token_in_ten() {
+    let mut world = World::new(100, 100);
+    (0..2_000).for_each(|n| {
+        world.publish(n, MAIN, Priority::Bulk);
+    });
+    world.run(Duration::from_secs(2));
+    let (from, mut high) = (world.sent.len(), 0);
+    for n in 0..2_000 {
+        world.publish(100_000 + n, MAIN, Priority::High);
+        high += 1;
+        world.run(Duration::from_millis(10));
+    }
+    let bulk = world.sent[from..].iter().filter(|(_, r)| r.priority == Priority::Bulk).count();
+    assert!((180..=260).contains(&bulk), "{bulk} bulk jobs in 20 s beside {high} high ones");
+    assert!(world.parks.values().all(|parks| *parks <= 3), "{:?}", world.parks.values().max());
+}
+
+#[test]
+fn a_high_job_overtakes_the_bulk_jobs_of_its_own_number() {
+    let mut world = World::new(1, 10);
+    world.run(Duration::from_secs(1));
+    world.publish(7, MAIN, Priority::Bulk);
+    world.publish(8, MAIN, Priority::Bulk);
+    let high = world.publish(8, MAIN, Priority::High);
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.sent[1].1.ticket, high);
+}
+
+#[test]
+fn pausing_parks_and_resuming_sends_the_oldest_first() {
+    let mut world = World::new(10, 10);
+    (0..15).for_each(|n| {
+        world.publish(n, MAIN, Priority::Normal);
+    });
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    (15..40).for_each(|n| {
+        world.publish(n, MAIN, Priority::Normal);
+    });
+    world.run(Duration::from_secs(5));
+    assert!(world.parked.iter().all(|(_, park)| park.reason == WaitReason::AccountPaused && park.due.is_none()));
+    let before = world.sent.len();
+    world.pacer.set_mode(MAIN, Mode::Probing { out: false }, world.now);
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.sent.len(), before + 1, "one probe");
+    world.pacer.set_mode(MAIN, Mode::Active, world.now);
+    world.run(Duration::from_secs(6));
+    assert_eq!(world.sent.len(), 40);
+    assert!(is_sorted(&world.order(|_| true)));
+}
+
+#[test]
+fn an_open_circuit_holds_jobs_and_probes_with_one() {
+    let mut world = World::new(100, 100);
+    (0..5).for_each(|_| {
+        world.pacer.circuit.failed(world.now);
+    });
+    (0..50).for_each(|n| {
+        world.publish(n, MAIN, Priority::Normal);
+    });
+    world.run(Duration::from_millis(900));
+    assert!(world.sent.is_empty() && world.parked.is_empty());
+    world.reply_after = Duration::from_secs(3);
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.sent.len(), 1, "one probe");
+    world.pacer.circuit.reached();
+    world.run(Duration::from_secs(4));
+    assert_eq!(world.sent.len(), 50);
+}
+
+#[test]
+fn what_expires_while_it_waits_is_told_so() {
+    let mut world = World::new(100, 100);
+    (0..5).for_each(|_| {
+        world.pacer.circuit.failed(world.now);
+    });
+    let mobile = Mobile::parse("13800138000").unwrap();
+    let expires = Some(world.now + Duration::from_millis(500));
+    let request =
+        Request { ticket: 1, mobile, account: MAIN, priority: Priority::Bulk, seq: 1, released: false, expires };
+    world.pacer.enter(request, world.now);
+    let mut told = Vec::new();
+    let later = world.now + Duration::from_secs(1);
+    world.pacer.tend(later);
+    world.pacer.poll(later, &mut told);
+    assert_eq!(told, [(1, Turn::Expired)]);
+    assert!(world.pacer.is_empty());
+}
+
+#[test]
+fn a_job_that_made_no_request_gives_its_tokens_back() {
+    let mut world = World::new(1, 10);
+    let mobile = Mobile::parse("13800138000").unwrap();
+    let mut told = Vec::new();
+    for ticket in 0..20 {
+        let seq = ticket as i64;
+        let request =
+            Request { ticket, mobile, account: MAIN, priority: Priority::Bulk, seq, released: false, expires: None };
+        world.pacer.enter(request, world.now);
+        world.pacer.poll(world.now, &mut told);
+        assert!(matches!(told.pop(), Some((_, Turn::Go(_)))), "{ticket}");
+        world.pacer.abandoned(ticket, world.now);
+    }
+}
+
+#[test]
+fn newcomers_go_behind_what_a_former_owner_parked() {
+    let mut world = World::new(100, 100);
+    let mobile = Mobile::parse("13800000001").unwrap();
+    let due = world.now + Duration::from_secs(100);
+    world.pacer.restore_parked(mobile, Priority::Normal, due, false, 3);
+    world.publish(1, MAIN, Priority::Normal);
+    assert!(world.parked[0].1.due.unwrap() > due);
+    world.publish(1, MAIN, Priority::High);
+    assert_eq!(world.sent.len(), 1, "another priority has an order of its own");
+}

@@ -1,0 +1,306 @@
+//! What the dispatcher asks of the outside: small traits, so that its code runs unchanged on real
+//! services and on in-memory ones.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::domain::decide::Decision;
+use crate::domain::job::{Job, OnUnknown, Payload, Priority, State, Timestamp, WaitReason};
+use crate::domain::message::Rejection;
+use crate::domain::mobile::Mobile;
+use crate::domain::verdict::{Answer, Reply};
+
+/// A future as a trait object.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How a job enters Postgres.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Entry {
+    /// An attempt begins: `submitting`.
+    Claim,
+    /// It waits.
+    Wait {
+        /// Why.
+        reason: WaitReason,
+        /// Until when; `None` while the account is paused.
+        due_at: Option<Timestamp>,
+        /// Released when its account has room, not at `due_at`.
+        on_room: bool,
+    },
+    /// Its `expires_at` has come.
+    Expired,
+}
+
+impl Entry {
+    /// The state that the row gets.
+    pub fn state(&self) -> State {
+        match self {
+            Entry::Claim => State::Submitting,
+            Entry::Wait { .. } => State::Waiting,
+            Entry::Expired => State::Expired,
+        }
+    }
+}
+
+/// A job from a message of a publisher.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// The job.
+    pub job: Arc<Job>,
+    /// The account that sends it.
+    pub account: String,
+    /// Its place in the order of arrival.
+    pub seq: i64,
+    /// Unique to this admission: tells our own commit, whose answer was lost, from another's.
+    pub claim_id: i64,
+    /// What is asked.
+    pub entry: Entry,
+}
+
+/// What became of an [`Admission`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// The first attempt is committed.
+    Claimed(Claim),
+    /// It waits, or has expired, as asked.
+    Stored,
+    /// The id is known with the same payload.
+    Repeat(State),
+    /// The id is known with another payload.
+    Conflict,
+}
+
+/// An attempt that is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Attempts of the present budget, this one included.
+    pub attempts: u32,
+    /// `attempts.attempt`: requests in all, this one included.
+    pub request: u32,
+}
+
+/// Where a job that Postgres knows is expected to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// It was released, and its message has come.
+    Queued,
+    /// It waits for its next attempt at once, after this many requests.
+    Again(u32),
+}
+
+/// A job that Postgres has held.
+#[derive(Clone, Debug)]
+pub struct Readmission {
+    /// Its id.
+    pub id: String,
+    /// The account that sends it.
+    pub account: String,
+    /// See [`Admission::claim_id`].
+    pub claim_id: i64,
+    /// Nothing happens unless it is there.
+    pub from: From,
+    /// What is asked.
+    pub entry: Entry,
+}
+
+/// What became of a [`Readmission`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readmitted {
+    /// An attempt is committed.
+    Claimed(Claim),
+    /// It waits, or has expired, as asked.
+    Stored,
+    /// It is elsewhere: another copy of its message was first, or it was cancelled.
+    Elsewhere(State),
+    /// Postgres does not know it.
+    Missing,
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The job.
+    pub id: String,
+    /// `attempts.attempt`.
+    pub request: u32,
+    /// What was decided.
+    pub decision: Decision,
+    /// The gateway's answer, where there was one.
+    pub answer: Option<Answer>,
+    /// Why there was none; or the answer's own words.
+    pub message: String,
+}
+
+/// A message that is no valid job.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Why.
+    pub rejection: Rejection,
+    /// As received.
+    pub body: Arc<[u8]>,
+    /// The AMQP properties and headers, a JSON object.
+    pub properties: String,
+}
+
+/// Why the ledger could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It cannot be reached or cannot write now: try again.
+    #[error("Postgres is unavailable: {0}")]
+    Unavailable(String),
+    /// It refuses these rows: trying again does not help.
+    #[error("Postgres refuses the row: {0}")]
+    Refused(String),
+}
+
+/// Postgres, in batches: one call is one commit. Each method answers for each row in order, and may
+/// be called again with the same rows after [`LedgerError::Unavailable`].
+pub trait Ledger: Send + Sync + 'static {
+    /// Enters jobs from publishers' messages.
+    fn admit<'a>(&'a self, rows: &'a [Admission]) -> Boxed<'a, Result<Vec<Admitted>, LedgerError>>;
+    /// Moves jobs that Postgres has held.
+    fn readmit<'a>(&'a self, rows: &'a [Readmission]) -> Boxed<'a, Result<Vec<Readmitted>, LedgerError>>;
+    /// Ends attempts. False where the job had gone elsewhere meanwhile and was left there.
+    fn record<'a>(&'a self, rows: &'a [Record]) -> Boxed<'a, Result<Vec<bool>, LedgerError>>;
+    /// Keeps messages that are no jobs.
+    fn refuse<'a>(&'a self, rows: &'a [Refusal]) -> Boxed<'a, Result<Vec<()>, LedgerError>>;
+}
+
+/// A job on its way from Postgres to RabbitMQ.
+#[derive(Clone, Debug)]
+pub struct Released {
+    /// The job.
+    pub job: Job,
+    /// Its place in the order of arrival.
+    pub seq: i64,
+}
+
+/// An attempt whose owner has not settled it in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleClaim {
+    /// The job.
+    pub id: String,
+    /// Its account.
+    pub account: String,
+    /// The attempt.
+    pub claim: Claim,
+    /// Hold or resend.
+    pub on_unknown: OnUnknown,
+}
+
+/// An account as Postgres has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRow {
+    /// Its name.
+    pub name: String,
+    /// Paused, by whom and why; `None` while active.
+    pub paused: Option<Pause>,
+}
+
+/// A pause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// By an operator: ends only by an operator.
+    pub by_operator: bool,
+    /// Why.
+    pub reason: String,
+}
+
+/// Jobs that are parked for one account, or one number, when a replica takes over.
+#[derive(Clone, Debug)]
+pub struct ParkedJobs {
+    /// The account.
+    pub account: String,
+    /// The number.
+    pub mobile: Mobile,
+    /// The priority.
+    pub priority: Priority,
+    /// The last slot.
+    pub due_at: Timestamp,
+    /// They wait for room.
+    pub on_room: bool,
+    /// How many.
+    pub jobs: u32,
+}
+
+/// How many jobs wait, for the gauges.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    /// By reason.
+    pub by_reason: Vec<(WaitReason, i64)>,
+    /// In doubt.
+    pub in_doubt: i64,
+}
+
+/// What the periodic duties ask of Postgres. Each is one short statement that any replica may run
+/// at the same time (`SKIP LOCKED`).
+pub trait Upkeep: Send + Sync + 'static {
+    /// Moves jobs that are due to `queued`, at most `limit`; those parked for a number's limiter a
+    /// little ahead of their slot. In order.
+    fn release_due(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>>;
+    /// Moves the oldest parked jobs of an account and priority to `queued`.
+    fn release_room<'a>(
+        &'a self,
+        account: &'a str,
+        priority: Priority,
+        limit: u32,
+    ) -> Boxed<'a, Result<Vec<Released>, LedgerError>>;
+    /// Jobs that were released `age_seconds` ago and have not come back, marked as released now.
+    fn release_lost(&self, age_seconds: u32, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>>;
+    /// Expires what waits beyond its `expires_at`; how many of each account.
+    fn expire(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, u64)>, LedgerError>>;
+    /// Attempts whose claims have run out: their owner is gone.
+    fn stale_claims(&self, limit: u32) -> Boxed<'_, Result<Vec<StaleClaim>, LedgerError>>;
+    /// Deletes what was settled before `before`; how many.
+    fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
+    /// Makes sure that a row exists for each account, and reads them all.
+    fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>>;
+    /// Pauses an account on the gateway's word, unless it is paused. True if this paused it.
+    fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>>;
+    /// Ends a pause that the gateway's word began.
+    fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>>;
+    /// What is parked for limiters and accounts, a row for each number and account.
+    fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>>;
+    /// Counts for the gauges.
+    fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>>;
+}
+
+/// Publishes to RabbitMQ.
+pub trait Publisher: Send + Sync + 'static {
+    /// Publishes released jobs in order; returns once the broker has confirmed all of them.
+    fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>>;
+}
+
+/// A message could not be handed to RabbitMQ.
+#[derive(Debug, thiserror::Error)]
+#[error("RabbitMQ did not take the message: {0}")]
+pub struct PublishError(pub String);
+
+/// The gateway.
+pub trait Gateway: Send + Sync + 'static {
+    /// Submits one message of an account (by its index), signed for `now`.
+    fn submit<'a>(&'a self, account: usize, mobile: Mobile, payload: &'a Payload, now: Timestamp) -> Boxed<'a, Reply>;
+    /// Asks for the account's balance.
+    fn balance(&self, account: usize, now: Timestamp) -> Boxed<'_, Balance>;
+}
+
+/// The answer to a balance query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Messages left.
+    Left(i64),
+    /// The gateway refuses, with this code.
+    Refused(i64),
+    /// No answer that can be read.
+    Unreachable(String),
+}
+
+/// Acknowledges one delivery. Dropped without a call, the delivery stays with the broker, which
+/// gives it out again when its channel closes.
+pub trait Settle: Send + Sync + 'static {
+    /// Its fate is committed: the broker may forget it.
+    fn ack(&self);
+    /// Postgres refuses it: back to the queue, whose delivery limit sends it to `sms.dead`.
+    fn nack(&self);
+}

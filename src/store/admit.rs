@@ -1,0 +1,220 @@
+//! Jobs enter Postgres, and begin attempts: the claim is committed before the request leaves.
+
+use std::collections::HashMap;
+
+use sqlx::Row;
+
+use super::connect::Store;
+use super::error::ledger_error;
+use super::rows::{EntryColumns, JobColumns};
+use crate::dispatch::ports::{Admission, Admitted, Claim, Entry, From, LedgerError, Readmission, Readmitted};
+use crate::domain::job::State;
+
+/// A row that stands in the way of a batch.
+struct Known {
+    state: State,
+    digest: Vec<u8>,
+    claim_id: i64,
+    claim: Claim,
+}
+
+impl Store {
+    /// Inserts jobs, and with those that are claimed their first attempt. An id that is known is
+    /// left alone, and looked up afterwards.
+    pub(super) async fn admit_rows(&self, rows: &[Admission]) -> Result<Vec<Admitted>, LedgerError> {
+        let inserted = self.insert_jobs(rows).await?;
+        let in_the_way: Vec<&str> =
+            rows.iter().filter(|row| !inserted.contains_key(&row.claim_id)).map(|row| row.job.id.as_str()).collect();
+        let known = if in_the_way.is_empty() { HashMap::new() } else { self.known(&in_the_way).await? };
+        rows.iter()
+            .map(|row| {
+                if inserted.contains_key(&row.claim_id) {
+                    return Ok(entered(&row.entry, Claim { attempts: 1, request: 1 }));
+                }
+                let Some(known) = known.get(row.job.id.as_str()) else {
+                    // It was deleted between the two statements.
+                    return Err(LedgerError::Unavailable("a job was pruned just now".into()));
+                };
+                // Our own commit, whose answer was lost.
+                if known.claim_id == row.claim_id {
+                    return Ok(entered(&row.entry, known.claim));
+                }
+                let same = known.digest == row.job.digest();
+                Ok(if same { Admitted::Repeat(known.state) } else { Admitted::Conflict })
+            })
+            .collect()
+    }
+
+    /// One statement: jobs and first attempts. Returns the claim ids that were new. `on conflict do
+    /// nothing` also covers an id that stands twice in the batch.
+    async fn insert_jobs(&self, rows: &[Admission]) -> Result<HashMap<i64, ()>, LedgerError> {
+        let columns = JobColumns::of(rows);
+        let found = sqlx::query(
+            "with input as (
+                 select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
+                     $7::text[], $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::boolean[],
+                     $13::timestamptz[], $14::timestamptz[], $15::text[], $16::text[], $17::text[],
+                     $18::timestamptz[], $19::bytea[], $20::bigint[])
+                 as t(id, seq, account, mobile, priority, content, template_id, variables, state, wait_reason,
+                     due_at, on_room, not_before, expires_at, on_unknown, metadata, traceparent, published_at,
+                     digest, claim_id)
+             ), fresh as (
+                 insert into jobs (id, seq, account, mobile, priority, content, template_id, variables, state,
+                     wait_reason, due_at, on_room, not_before, expires_at, on_unknown, metadata, traceparent,
+                     published_at, digest, claim_id, attempts, requests, claimed_until)
+                 select id, seq, account, mobile, priority, content, template_id, variables::jsonb, state,
+                     wait_reason, due_at, on_room, not_before, expires_at, on_unknown, metadata::jsonb, traceparent,
+                     published_at, digest, claim_id, (state = 'submitting')::int, (state = 'submitting')::int,
+                     case when state = 'submitting' then now() + make_interval(secs => $21) end
+                 from input
+                 on conflict (id) do nothing
+                 returning id, account, state, claim_id
+             ), started as (
+                 insert into attempts (job_id, attempt, account)
+                 select id, 1, account from fresh where state = 'submitting'
+             )
+             select claim_id from fresh",
+        )
+        .bind(columns.ids)
+        .bind(columns.seqs)
+        .bind(columns.accounts)
+        .bind(columns.mobiles)
+        .bind(columns.priorities)
+        .bind(columns.contents)
+        .bind(columns.template_ids)
+        .bind(columns.variables)
+        .bind(columns.entries.states)
+        .bind(columns.entries.reasons)
+        .bind(columns.entries.dues)
+        .bind(columns.entries.on_rooms)
+        .bind(columns.not_befores)
+        .bind(columns.expires)
+        .bind(columns.on_unknowns)
+        .bind(columns.metadata)
+        .bind(columns.traceparents)
+        .bind(columns.published)
+        .bind(columns.digests)
+        .bind(columns.claim_ids)
+        .bind(self.lease_seconds)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        found.iter().map(|row| Ok((row.try_get(0).map_err(ledger_error)?, ()))).collect()
+    }
+
+    /// Moves jobs that Postgres has held: to their next attempt, back to waiting, or to their end.
+    pub(super) async fn readmit_rows(&self, rows: &[Readmission]) -> Result<Vec<Readmitted>, LedgerError> {
+        let moved = self.move_jobs(rows).await?;
+        let elsewhere: Vec<&str> =
+            rows.iter().filter(|row| !moved.contains_key(&row.claim_id)).map(|row| row.id.as_str()).collect();
+        let known = if elsewhere.is_empty() { HashMap::new() } else { self.known(&elsewhere).await? };
+        Ok(rows
+            .iter()
+            .map(|row| match (moved.get(&row.claim_id), known.get(row.id.as_str())) {
+                (Some(claim), _) => moved_to(&row.entry, *claim),
+                (None, Some(known)) if known.claim_id == row.claim_id => moved_to(&row.entry, known.claim),
+                (None, Some(known)) => Readmitted::Elsewhere(known.state),
+                (None, None) => Readmitted::Missing,
+            })
+            .collect())
+    }
+
+    async fn move_jobs(&self, rows: &[Readmission]) -> Result<HashMap<i64, Claim>, LedgerError> {
+        let mut entries = EntryColumns::default();
+        rows.iter().for_each(|row| entries.push(&row.entry));
+        let after: Vec<Option<i32>> = (rows.iter())
+            .map(|row| match row.from {
+                From::Queued => None,
+                From::Again(requests) => Some(requests as i32),
+            })
+            .collect();
+        let found = sqlx::query(
+            "with input as (
+                 select * from unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::text[],
+                     $7::timestamptz[], $8::boolean[])
+                 as t(id, account, claim_id, after, state, wait_reason, due_at, on_room)
+             ), moved as (
+                 update jobs j
+                 set state = i.state, wait_reason = i.wait_reason, due_at = i.due_at, on_room = i.on_room,
+                     account = i.account, claim_id = i.claim_id,
+                     attempts = j.attempts + (i.state = 'submitting')::int,
+                     requests = j.requests + (i.state = 'submitting')::int,
+                     claimed_until = case when i.state = 'submitting' then now() + make_interval(secs => $9) end,
+                     updated_at = now()
+                 from input i
+                 where j.id = i.id
+                   and case when i.after is null then j.state = 'queued'
+                       else j.state = 'waiting' and j.requests = i.after end
+                 returning j.id, j.account, j.state, j.claim_id, j.attempts - j.attempts_base as attempts, j.requests
+             ), started as (
+                 insert into attempts (job_id, attempt, account)
+                 select id, requests, account from moved where state = 'submitting'
+             )
+             select claim_id, attempts, requests from moved",
+        )
+        .bind(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.account.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.claim_id).collect::<Vec<_>>())
+        .bind(after)
+        .bind(entries.states)
+        .bind(entries.reasons)
+        .bind(entries.dues)
+        .bind(entries.on_rooms)
+        .bind(self.lease_seconds)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        found
+            .iter()
+            .map(|row| {
+                let claim = Claim {
+                    attempts: row.try_get::<i32, _>("attempts").map_err(ledger_error)?.max(0) as u32,
+                    request: row.try_get::<i32, _>("requests").map_err(ledger_error)?.max(0) as u32,
+                };
+                Ok((row.try_get("claim_id").map_err(ledger_error)?, claim))
+            })
+            .collect()
+    }
+
+    /// What is known of these ids.
+    async fn known(&self, ids: &[&str]) -> Result<HashMap<String, Known>, LedgerError> {
+        let found = sqlx::query(
+            "select id, state, digest, claim_id, attempts - attempts_base as attempts, requests
+             from jobs where id = any($1)",
+        )
+        .bind(ids)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        found
+            .iter()
+            .map(|row| {
+                let known = Known {
+                    state: State::parse(row.try_get("state").map_err(ledger_error)?)
+                        .ok_or_else(|| LedgerError::Refused("a job's state cannot be read".into()))?,
+                    digest: row.try_get("digest").map_err(ledger_error)?,
+                    claim_id: row.try_get("claim_id").map_err(ledger_error)?,
+                    claim: Claim {
+                        attempts: row.try_get::<i32, _>("attempts").map_err(ledger_error)?.max(0) as u32,
+                        request: row.try_get::<i32, _>("requests").map_err(ledger_error)?.max(0) as u32,
+                    },
+                };
+                Ok((row.try_get("id").map_err(ledger_error)?, known))
+            })
+            .collect()
+    }
+}
+
+fn entered(entry: &Entry, claim: Claim) -> Admitted {
+    match entry {
+        Entry::Claim => Admitted::Claimed(claim),
+        Entry::Wait { .. } | Entry::Expired => Admitted::Stored,
+    }
+}
+
+fn moved_to(entry: &Entry, claim: Claim) -> Readmitted {
+    match entry {
+        Entry::Claim => Readmitted::Claimed(claim),
+        Entry::Wait { .. } | Entry::Expired => Readmitted::Stored,
+    }
+}

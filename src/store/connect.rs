@@ -1,0 +1,108 @@
+//! The pool, the migrations, and the health of the connection.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::Migrate;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::Executor;
+
+use super::error::ledger_error;
+use crate::dispatch::ports::LedgerError;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// Commits are durable whatever the server's default is: an attempt that a power cut could undo
+/// would be a message sent in silence. The rest ends what hangs on a dead client or a lost network.
+const SESSION: &str = "set synchronous_commit = on; set statement_timeout = '60s'; set lock_timeout = '30s'; \
+     set idle_in_transaction_session_timeout = '60s'; set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; \
+     set tcp_keepalives_count = 3; set timezone = 'UTC'";
+
+/// How long to wait for a free connection.
+const ACQUIRE: Duration = Duration::from_secs(10);
+
+/// Postgres.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) pool: PgPool,
+    /// How long a claim protects its attempt, in seconds.
+    pub(super) lease_seconds: f64,
+}
+
+/// The database has not the schema that this program needs.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// `dispatcher migrate` mends it.
+    #[error("the database lacks {0} migration(s): run `dispatcher migrate` (or start with `run --migrate`)")]
+    Behind(usize),
+    /// It was changed by hand, or a migration stopped half-way.
+    #[error("the database's migrations are not this program's: {0}")]
+    Foreign(String),
+    /// It cannot be told.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Store {
+    /// A pool for `url`. Connects when first used.
+    pub fn new(url: &SecretString, max_connections: u32, lease: Duration) -> Result<Self, LedgerError> {
+        let options = PgConnectOptions::from_str(url.expose_secret())
+            .map_err(|_| LedgerError::Refused("postgres.url cannot be read".into()))?
+            .application_name("dispatcher");
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE)
+            // A stale connection shows as a failed batch, which is tried again; a ping before each
+            // batch would double the round trips.
+            .test_before_acquire(false)
+            .max_lifetime(Duration::from_secs(30 * 60))
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
+            .connect_lazy_with(options);
+        Ok(Store { pool, lease_seconds: lease.as_secs_f64() })
+    }
+
+    /// Applies what is missing. Only one process at a time does; the others wait.
+    pub async fn migrate(&self) -> Result<(), MigrationError> {
+        MIGRATIONS.run(&self.pool).await.map_err(migrate_error)
+    }
+
+    /// Is the schema the one that this program was built for?
+    pub async fn check_migrations(&self) -> Result<(), MigrationError> {
+        let mut connection = self.pool.acquire().await.map_err(ledger_error)?;
+        let table = MIGRATIONS.table_name.as_ref();
+        let known: Option<String> = sqlx::query_scalar("select to_regclass($1)::text").bind(table)
+            .fetch_one(&mut *connection).await.map_err(ledger_error)?;
+        let applied = match known {
+            Some(_) => connection.list_applied_migrations(table).await.map_err(migrate_error)?,
+            None => Vec::new(),
+        };
+        let mut missing = 0;
+        for ours in MIGRATIONS.iter() {
+            match applied.iter().find(|theirs| theirs.version == ours.version) {
+                Some(theirs) if theirs.checksum == ours.checksum => {}
+                Some(_) => return Err(MigrationError::Foreign(format!("migration {} differs", ours.version))),
+                None => missing += 1,
+            }
+        }
+        // Migrations that we do not know are a newer release's, which expands before it contracts.
+        if missing == 0 { Ok(()) } else { Err(MigrationError::Behind(missing)) }
+    }
+
+    /// One round trip.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        sqlx::query("select 1").execute(&self.pool).await.map(drop).map_err(ledger_error)
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn migrate_error(error: sqlx::migrate::MigrateError) -> MigrationError {
+    match error {
+        sqlx::migrate::MigrateError::Execute(error) => MigrationError::Ledger(ledger_error(error)),
+        other => MigrationError::Foreign(other.to_string()),
+    }
+}

@@ -1,0 +1,12 @@
+//! Postgres: the only place that names sqlx. A function for each statement; a statement for each
+//! batch. Queries are checked against the migrations by the integration tests.
+
+mod admit;
+mod connect;
+mod error;
+mod record;
+mod release;
+mod rows;
+mod upkeep;
+
+pub use connect::{MigrationError, Store};

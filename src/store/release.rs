@@ -1,0 +1,105 @@
+//! Waiting jobs go back to RabbitMQ. The commit comes before the publish, so that the message never
+//! finds its job still waiting; a crash in between leaves `queued` rows without a message, which
+//! [`Store::release_lost_rows`] finds.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::connect::Store;
+use super::error::ledger_error;
+use super::rows::{JOB_COLUMNS, released};
+use crate::dispatch::ports::{LedgerError, Released};
+use crate::domain::job::{Priority, Timestamp};
+
+/// Jobs parked for a number's limiter come back this much before their slot, in seconds: they wait
+/// the rest in memory and go on time.
+const AHEAD_SECONDS: f64 = 0.5;
+
+impl Store {
+    pub(super) async fn release_due_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<Released>, LedgerError> {
+        let sql = format!(
+            "with due as (
+                 select id, due_at from jobs
+                 where state = 'waiting' and not on_room and due_at <= $1 + make_interval(secs => $2)
+                   and (due_at <= $1 or wait_reason = 'rate_limited')
+                 order by due_at, seq
+                 limit $3
+                 for update skip locked
+             )
+             update jobs j
+             set state = 'queued', wait_reason = null, due_at = null, updated_at = now()
+             from due where j.id = due.id
+             returning {JOB_COLUMNS}, due.due_at as sort_at"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(now)
+            .bind(AHEAD_SECONDS)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(ledger_error)?;
+        in_order(&rows)
+    }
+
+    pub(super) async fn release_room_rows(
+        &self,
+        account: &str,
+        priority: Priority,
+        limit: u32,
+    ) -> Result<Vec<Released>, LedgerError> {
+        let sql = format!(
+            "with next as (
+                 select id from jobs
+                 where state = 'waiting' and on_room and account = $1 and priority = $2
+                 order by seq
+                 limit $3
+                 for update skip locked
+             )
+             update jobs j
+             set state = 'queued', wait_reason = null, due_at = null, on_room = false, updated_at = now()
+             from next where j.id = next.id
+             returning {JOB_COLUMNS}, null::timestamptz as sort_at"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(account)
+            .bind(priority.as_str())
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(ledger_error)?;
+        in_order(&rows)
+    }
+
+    pub(super) async fn release_lost_rows(&self, age_seconds: u32, limit: u32) -> Result<Vec<Released>, LedgerError> {
+        let sql = format!(
+            "with lost as (
+                 select id from jobs
+                 where state = 'queued' and updated_at < now() - make_interval(secs => $1)
+                 order by updated_at
+                 limit $2
+                 for update skip locked
+             )
+             update jobs j set updated_at = now()
+             from lost where j.id = lost.id
+             returning {JOB_COLUMNS}, null::timestamptz as sort_at"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(f64::from(age_seconds))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(ledger_error)?;
+        in_order(&rows)
+    }
+}
+
+/// `returning` keeps no order: by slot, then by arrival.
+fn in_order(rows: &[PgRow]) -> Result<Vec<Released>, LedgerError> {
+    let mut jobs: Vec<(Option<DateTime<Utc>>, Released)> = rows
+        .iter()
+        .map(|row| Ok((row.try_get("sort_at").map_err(ledger_error)?, released(row)?)))
+        .collect::<Result<_, LedgerError>>()?;
+    jobs.sort_by_key(|(at, job)| (*at, job.seq));
+    Ok(jobs.into_iter().map(|(_, job)| job).collect())
+}

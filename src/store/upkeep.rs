@@ -1,0 +1,259 @@
+//! The periodic duties' statements, and the traits that the dispatcher sees.
+
+use sqlx::Row;
+
+use super::connect::Store;
+use super::error::ledger_error;
+use crate::dispatch::ports::*;
+use crate::domain::job::{OnUnknown, Priority, Timestamp, WaitReason};
+use crate::domain::mobile::Mobile;
+
+impl Store {
+    async fn expire_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<(String, u64)>, LedgerError> {
+        let rows = sqlx::query(
+            "with late as (
+                 select id from jobs
+                 where state in ('waiting', 'queued') and expires_at <= $1
+                 limit $2
+                 for update skip locked
+             ), expired as (
+                 update jobs j
+                 set state = 'expired', wait_reason = null, due_at = null, on_room = false, updated_at = now()
+                 from late where j.id = late.id
+                 returning j.account
+             )
+             select account, count(*) from expired group by account",
+        )
+        .bind(now)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        rows.iter()
+            .map(|row| {
+                let jobs: i64 = row.try_get(1).map_err(ledger_error)?;
+                Ok((row.try_get(0).map_err(ledger_error)?, jobs.max(0) as u64))
+            })
+            .collect()
+    }
+
+    async fn stale_claim_rows(&self, limit: u32) -> Result<Vec<StaleClaim>, LedgerError> {
+        let rows = sqlx::query(
+            "select id, account, requests, attempts - attempts_base as attempts, on_unknown
+             from jobs where state = 'submitting' and claimed_until < now()
+             order by claimed_until limit $1",
+        )
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        rows.iter()
+            .map(|row| {
+                let on_unknown: &str = row.try_get("on_unknown").map_err(ledger_error)?;
+                Ok(StaleClaim {
+                    id: row.try_get("id").map_err(ledger_error)?,
+                    account: row.try_get("account").map_err(ledger_error)?,
+                    claim: Claim {
+                        attempts: row.try_get::<i32, _>("attempts").map_err(ledger_error)?.max(0) as u32,
+                        request: row.try_get::<i32, _>("requests").map_err(ledger_error)?.max(0) as u32,
+                    },
+                    on_unknown: OnUnknown::parse(on_unknown).unwrap_or(OnUnknown::Hold),
+                })
+            })
+            .collect()
+    }
+
+    async fn prune_rows(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        let pruned = sqlx::query(
+            "with old as (
+                 select id from jobs
+                 where updated_at < $1
+                   and state in ('accepted', 'delivered', 'undelivered', 'failed', 'expired', 'cancelled')
+                 order by updated_at
+                 limit $2
+                 for update skip locked
+             ), tried as (
+                 delete from attempts a using old where a.job_id = old.id
+             )
+             delete from jobs j using old where j.id = old.id",
+        )
+        .bind(before)
+        .bind(i64::from(limit))
+        .execute(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        Ok(pruned.rows_affected())
+    }
+
+    async fn account_rows(&self, names: &[String]) -> Result<Vec<AccountRow>, LedgerError> {
+        sqlx::query("insert into accounts (name) select unnest($1::text[]) on conflict (name) do nothing")
+            .bind(names)
+            .execute(&self.pool)
+            .await
+            .map_err(ledger_error)?;
+        self.list_accounts().await
+    }
+
+    /// Every account that Postgres knows.
+    pub async fn list_accounts(&self) -> Result<Vec<AccountRow>, LedgerError> {
+        let rows = sqlx::query("select name, state, reason, paused_by from accounts order by name")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(ledger_error)?;
+        rows.iter()
+            .map(|row| {
+                let paused = row.try_get::<&str, _>("state").map_err(ledger_error)? == "paused";
+                let reason: Option<String> = row.try_get("reason").map_err(ledger_error)?;
+                let by: Option<&str> = row.try_get("paused_by").map_err(ledger_error)?;
+                let pause = Pause { by_operator: by == Some("operator"), reason: reason.unwrap_or_default() };
+                Ok(AccountRow { name: row.try_get("name").map_err(ledger_error)?, paused: paused.then_some(pause) })
+            })
+            .collect()
+    }
+
+    /// Pauses an account; an operator's pause takes over the gateway's. False if nothing changed.
+    pub async fn pause_account(&self, name: &str, reason: &str, by_operator: bool) -> Result<bool, LedgerError> {
+        let done = sqlx::query(
+            "update accounts
+             set state = 'paused', reason = $2, paused_at = coalesce(paused_at, now()), updated_at = now(),
+                 paused_by = case when $3 then 'operator' else 'gateway' end
+             where name = $1 and (state = 'active' or $3 and paused_by = 'gateway')",
+        )
+        .bind(name)
+        .bind(reason)
+        .bind(by_operator)
+        .execute(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Ends a pause; only an operator ends an operator's. False if nothing changed.
+    pub async fn resume_account(&self, name: &str, by_operator: bool) -> Result<bool, LedgerError> {
+        let done = sqlx::query(
+            "update accounts
+             set state = 'active', reason = null, paused_at = null, paused_by = null, updated_at = now()
+             where name = $1 and state = 'paused' and (paused_by = 'gateway' or $2)",
+        )
+        .bind(name)
+        .bind(by_operator)
+        .execute(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn parked_rows(&self) -> Result<Vec<ParkedJobs>, LedgerError> {
+        let rows = sqlx::query(
+            "select account, mobile, priority, on_room, coalesce(max(due_at), now()) as due_at, count(*) as jobs
+             from jobs where state = 'waiting' and (wait_reason = 'rate_limited' or on_room)
+             group by account, mobile, priority, on_room",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        rows.iter()
+            .map(|row| {
+                let unreadable = || LedgerError::Refused("a parked job cannot be read".into());
+                Ok(ParkedJobs {
+                    account: row.try_get("account").map_err(ledger_error)?,
+                    mobile: Mobile::parse(row.try_get("mobile").map_err(ledger_error)?).map_err(|_| unreadable())?,
+                    priority: Priority::parse(row.try_get("priority").map_err(ledger_error)?)
+                        .ok_or_else(unreadable)?,
+                    due_at: row.try_get("due_at").map_err(ledger_error)?,
+                    on_room: row.try_get("on_room").map_err(ledger_error)?,
+                    jobs: row.try_get::<i64, _>("jobs").map_err(ledger_error)?.clamp(0, 1 << 30) as u32,
+                })
+            })
+            .collect()
+    }
+
+    async fn waiting_counts(&self) -> Result<Waiting, LedgerError> {
+        let rows = sqlx::query(
+            "select wait_reason, count(*) from jobs where state = 'waiting' group by wait_reason
+             union all select 'in_doubt', count(*) from jobs where state = 'in_doubt'",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        let mut waiting = Waiting::default();
+        for row in &rows {
+            let (word, jobs): (&str, i64) =
+                (row.try_get(0).map_err(ledger_error)?, row.try_get(1).map_err(ledger_error)?);
+            match WaitReason::parse(word) {
+                Some(reason) => waiting.by_reason.push((reason, jobs)),
+                None => waiting.in_doubt = jobs,
+            }
+        }
+        Ok(waiting)
+    }
+}
+
+impl Ledger for Store {
+    fn admit<'a>(&'a self, rows: &'a [Admission]) -> Boxed<'a, Result<Vec<Admitted>, LedgerError>> {
+        Box::pin(self.admit_rows(rows))
+    }
+
+    fn readmit<'a>(&'a self, rows: &'a [Readmission]) -> Boxed<'a, Result<Vec<Readmitted>, LedgerError>> {
+        Box::pin(self.readmit_rows(rows))
+    }
+
+    fn record<'a>(&'a self, rows: &'a [Record]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
+        Box::pin(self.record_rows(rows))
+    }
+
+    fn refuse<'a>(&'a self, rows: &'a [Refusal]) -> Boxed<'a, Result<Vec<()>, LedgerError>> {
+        Box::pin(self.refuse_rows(rows))
+    }
+}
+
+impl Upkeep for Store {
+    fn release_due(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
+        Box::pin(self.release_due_rows(now, limit))
+    }
+
+    fn release_room<'a>(
+        &'a self,
+        account: &'a str,
+        priority: Priority,
+        limit: u32,
+    ) -> Boxed<'a, Result<Vec<Released>, LedgerError>> {
+        Box::pin(self.release_room_rows(account, priority, limit))
+    }
+
+    fn release_lost(&self, age_seconds: u32, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
+        Box::pin(self.release_lost_rows(age_seconds, limit))
+    }
+
+    fn expire(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, u64)>, LedgerError>> {
+        Box::pin(self.expire_rows(now, limit))
+    }
+
+    fn stale_claims(&self, limit: u32) -> Boxed<'_, Result<Vec<StaleClaim>, LedgerError>> {
+        Box::pin(self.stale_claim_rows(limit))
+    }
+
+    fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.prune_rows(before, limit))
+    }
+
+    fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
+        Box::pin(self.account_rows(names))
+    }
+
+    fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
+        Box::pin(self.pause_account(account, reason, false))
+    }
+
+    fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
+        Box::pin(self.resume_account(account, false))
+    }
+
+    fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {
+        Box::pin(self.parked_rows())
+    }
+
+    fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {
+        Box::pin(self.waiting_counts())
+    }
+}

@@ -21,25 +21,43 @@ postgres_tool() {
 
 # PostgreSQL refuses to run as root: there it runs as user postgres. That user may not be able to
 # enter the directories above (a checkout under /root): then, and only then, the server gets the
-# one capability that lets it pass.
-as_postgres() {
-    if [ "$(id -u)" != 0 ]; then
-        "$@"
-        return
-    fi
-    local drop=(setpriv --reuid=postgres --regid=postgres --clear-groups)
-    if ! "${drop[@]}" test -w "$POSTGRES" 2>/dev/null; then
-        drop+=(--inh-caps=+dac_override --ambient-caps=+dac_override)
-        "${drop[@]}" test -w "$POSTGRES" 2>/dev/null ||
-            die "user postgres cannot enter $POSTGRES, and PostgreSQL does not run as root." \
-                "Put the data elsewhere, for example: export LOCAL_DIR=/var/tmp/dispatcher-local"
-    fi
-    (cd "$POSTGRES" && exec "${drop[@]}" "$@")
+# one capability that lets it pass. Fills AS_POSTGRES, the words to put before a command.
+AS_POSTGRES=()
+choose_postgres_user() {
+    local probe=(ls "$POSTGRES/.")
+    [ "$(id -u)" = 0 ] || return 0
+    AS_POSTGRES=(setpriv --reuid=postgres --regid=postgres --clear-groups)
+    # Not `test -w`: access(2) knows nothing of ambient capabilities.
+    if (cd / && "${AS_POSTGRES[@]}" "${probe[@]}") >/dev/null 2>&1; then return 0; fi
+    AS_POSTGRES+=(--inh-caps=+dac_override --ambient-caps=+dac_override)
+    if (cd / && "${AS_POSTGRES[@]}" "${probe[@]}") >/dev/null 2>&1; then return 0; fi
+    die "user postgres cannot enter $POSTGRES, and PostgreSQL does not run as root." \
+        "Put the data elsewhere, for example: export LOCAL_DIR=/var/tmp/dispatcher-local"
 }
 
+# as_postgres COMMAND…: call choose_postgres_user before.
+as_postgres() (cd / && exec "${AS_POSTGRES[@]}" "$@")
+
+# By the process's own words: a stale postmaster.pid may name a zombie or another program.
 postgres_running() {
-    [ -s "$POSTGRES_DATA/postmaster.pid" ] &&
-        as_postgres "$(postgres_tool pg_ctl)" -D "$POSTGRES_DATA" status >/dev/null 2>&1
+    local pid command
+    [ -s "$POSTGRES_DATA/postmaster.pid" ] || return 1
+    pid=$(head -n 1 "$POSTGRES_DATA/postmaster.pid")
+    command=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") 2>/dev/null || return 1
+    [[ $command == *"-D $POSTGRES_DATA "* ]]
+}
+
+# After a crash of the machine or a kill -9. Server processes that outlive their postmaster for a
+# moment must be gone before another may start on the same data: all of them work in it.
+postgres_clear_stale() {
+    local tries=100
+    [ -e "$POSTGRES_DATA/postmaster.pid" ] || return 0
+    # shellcheck disable=SC2016  # expands in the inner shell
+    while as_postgres bash -c 'for p in /proc/[0-9]*; do [ "$p/cwd" -ef "$1" ] && exit; done; exit 1' - "$POSTGRES_DATA"; do
+        [ $((tries--)) -gt 0 ] || die "processes of a dead PostgreSQL still use $POSTGRES_DATA." "End them, then run this again."
+        sleep 0.1
+    done
+    rm -f "$POSTGRES_DATA/postmaster.pid"
 }
 
 postgres_prepare() {
@@ -47,6 +65,7 @@ postgres_prepare() {
     [ -s "$LOCAL/postgres.password" ] || (umask 077 && new_password >"$LOCAL/postgres.password")
     if [ "$(id -u)" = 0 ]; then chown postgres:postgres "$POSTGRES"; fi
     chmod 700 "$POSTGRES"
+    choose_postgres_user
 }
 
 postgres_init() {
@@ -69,9 +88,9 @@ postgres_settings() {
 }
 
 postgres_start() {
-    require_free_port "$POSTGRES_PORT" "PostgreSQL"
     postgres_prepare
     postgres_init
+    postgres_clear_stale
     as_postgres "$(postgres_tool pg_ctl)" -D "$POSTGRES_DATA" -l "$POSTGRES_LOG" -w -t 60 \
         -o "$(postgres_settings | tr '\n' ' ')" start </dev/null >>"$LOCAL/pg_ctl.log" 2>&1 9>&- ||
         show_log_and_die PostgreSQL "$POSTGRES_LOG"
@@ -92,6 +111,7 @@ SQL
 
 postgres_stop() {
     postgres_running || return 0
+    choose_postgres_user
     as_postgres "$(postgres_tool pg_ctl)" -D "$POSTGRES_DATA" -m fast -w -t 60 stop >/dev/null
     say "PostgreSQL stopped."
 }

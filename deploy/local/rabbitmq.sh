@@ -60,12 +60,17 @@ CONF
     )
 }
 
+rabbit_check_ports() {
+    if ! rabbit_running; then
+        require_free_port "$AMQP_PORT" "RabbitMQ"
+        require_free_port "$DIST_PORT" "RabbitMQ's node"
+    fi
+    live_pid "$EPMD_PID" >/dev/null || require_free_port "$EPMD_PORT" "Erlang's port mapper"
+}
+
 rabbit_start() {
-    require_free_port "$AMQP_PORT" "RabbitMQ"
-    require_free_port "$DIST_PORT" "RabbitMQ's node"
     rabbit_configure
     if ! live_pid "$EPMD_PID" >/dev/null; then
-        require_free_port "$EPMD_PORT" "Erlang's port mapper"
         start_detached "$EPMD_PID" "$RABBIT/epmd.log" epmd -address 127.0.0.1 -port "$EPMD_PORT"
     fi
     (
@@ -79,6 +84,8 @@ rabbit_await() {
 }
 
 rabbit_stop() {
+    # A node that still boots does not listen to SIGTERM.
+    if rabbit_running; then await 30 "$RABBIT_PID" rabbit_ready || true; fi
     stop_recorded "$RABBIT_PID" RabbitMQ 40
     # Port mapper without nodes: nothing left to tell.
     stop_recorded "$EPMD_PID" "RabbitMQ's port mapper" 5

@@ -38,6 +38,14 @@ refuse_other_ports() {
     fi
 }
 
+# All of them before anything starts, so that a refusal leaves nothing half done.
+check_ports() {
+    if [ -z "${AMQP_URL:-}" ]; then rabbit_check_ports; fi
+    if [ -z "${DATABASE_URL:-}" ] && ! postgres_running; then
+        require_free_port "$POSTGRES_PORT" "PostgreSQL"
+    fi
+}
+
 up() {
     local kinds=() started=()
     [ -n "${AMQP_URL:-}" ] || kinds+=(rabbitmq)
@@ -45,6 +53,7 @@ up() {
     lock
     refuse_other_ports
     install_missing "${kinds[@]}" client
+    check_ports
     remember_ports
     # RabbitMQ takes some ten seconds to boot: PostgreSQL starts meanwhile.
     if [ -z "${AMQP_URL:-}" ] && ! rabbit_running; then

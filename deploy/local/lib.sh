@@ -97,6 +97,12 @@ stop_recorded() {
     say "$name stopped."
 }
 
+# What a demo on a terminal left running.
+stop_demo_processes() {
+    stop_recorded "$LOCAL/demo/dispatcher.pid" dispatcher 30
+    stop_recorded "$LOCAL/demo/simulator.pid" simulator 10
+}
+
 # start_detached PIDFILE LOG COMMAND…: outlives this shell and its terminal. Descriptor 9 is the
 # lock of services.sh: a daemon must not inherit it.
 start_detached() {

@@ -2,7 +2,7 @@
 # Private RabbitMQ and PostgreSQL for the demo and the tests.
 #
 #   services.sh up       start what is not running; installs what is missing (Debian, as root)
-#   services.sh down     stop what was started here; data stays
+#   services.sh down     stop what was started here, a demo's daemon and simulator first; data stays
 #   services.sh status   what runs
 #   services.sh env      print AMQP_URL and DATABASE_URL as exports:  eval "$(… env)"
 #   services.sh clean    stop, then remove all data
@@ -72,6 +72,7 @@ up() {
 
 down() {
     lock
+    stop_demo_processes
     rabbit_stop
     postgres_stop
 }

@@ -1,0 +1,45 @@
+# What a developer types. `make` alone lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo up stop clean test bench lint
+
+# rustup's cargo, also where the shell's start files were not read.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# Named in messages that say what to run again.
+export MAKE_GOAL := $(firstword $(MAKECMDGOALS))
+
+services := deploy/local/services.sh
+scripts := deploy/local/*.sh .ci/run
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Own services: set AMQP_URL and DATABASE_URL. Other ports: LOCAL_PORT_BASE=28000."
+
+demo: ## 1,000 notices through RabbitMQ, the limiters, a simulated gateway and PostgreSQL
+	@deploy/local/demo.sh
+
+up: ## start the private RabbitMQ and PostgreSQL
+	@$(services) up
+
+stop: ## stop the demo and the services; data stays
+	@$(services) down
+
+clean: ## stop, and remove the services' data
+	@$(services) clean
+
+test: up ## all tests, on the real services
+	@eval "$$($(services) env)"; failed=0; \
+	cargo test --locked --lib --bins --tests --no-fail-fast || failed=1; \
+	cargo test --locked --doc || failed=1; \
+	exit $$failed
+
+bench: up ## throughput and latency of the whole chain, release build
+	@eval "$$($(services) env)"; cargo bench --locked --bench throughput
+
+lint: ## format, clippy, rustdoc, and shellcheck where installed
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
+	@if command -v shellcheck >/dev/null; then echo shellcheck -x $(scripts); shellcheck -x $(scripts); \
+	else echo "shellcheck is not installed: scripts not checked"; fi

@@ -1,0 +1,77 @@
+# shellcheck shell=bash
+# Installs by apt-get what is missing, without starting any system service. Sourced.
+
+rabbitmq_scripts() {
+    local dir
+    # The scripts behind Debian's wrapper: unlike it they run as any user.
+    for dir in /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin; do
+        [ -x "$dir/rabbitmq-server" ] && printf '%s\n' "$dir" && return 0
+    done
+    return 1
+}
+
+# postgres_bin MAJOR: the directory of that installed server; of the newest where MAJOR is empty.
+postgres_bin() {
+    local initdb
+    # shellcheck disable=SC2086  # the pattern is meant to expand
+    initdb=$(printf '%s\n' /usr/lib/postgresql/${1:-*}/bin/initdb | sort -Vr | head -n 1)
+    # A pattern that matched nothing stays as it is, and is no file.
+    [ -x "$initdb" ] && dirname "$initdb"
+}
+
+# missing_packages [rabbitmq] [postgres]: one package name a line.
+missing_packages() {
+    local want
+    command -v curl >/dev/null || echo curl
+    command -v cc >/dev/null || printf '%s\n' gcc libc6-dev
+    for want in "$@"; do
+        case $want in
+            rabbitmq) rabbitmq_scripts >/dev/null || echo rabbitmq-server ;;
+            postgres) postgres_bin '' >/dev/null || echo postgresql ;;
+            client) command -v psql >/dev/null || echo postgresql-client ;;
+        esac
+    done
+}
+
+install_missing() {
+    local packages
+    mapfile -t packages < <(missing_packages "$@")
+    [ ${#packages[@]} -gt 0 ] || return 0
+    local cure="apt-get install -y ${packages[*]}"
+    command -v apt-get >/dev/null ||
+        die "missing: ${packages[*]}, and this system has no apt-get." "Install them by hand, then run this again."
+    [ "$(id -u)" = 0 ] ||
+        die "missing: ${packages[*]}. Installing them needs root." "Run: sudo $cure" "then run this again."
+    say "Installing ${packages[*]} ..."
+    apt_install "${packages[@]}" ||
+        die "apt-get could not install ${packages[*]}; the log is $LOCAL/apt.log" \
+            "Check the network and /etc/apt/sources.list, then try: apt-get update && $cure"
+    keep_disabled "${packages[@]}"
+}
+
+# Debian starts what it installs, unless policy-rc.d says no (exit 101).
+apt_install() (
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        trap 'rm -f $policy' EXIT
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    lock=(-o DPkg::Lock::Timeout=120)
+    {
+        apt-get "${lock[@]}" update &&
+            apt-get "${lock[@]}" install -y --no-install-recommends "$@"
+    } </dev/null >>"$LOCAL/apt.log" 2>&1 9>&-
+)
+
+# What was just installed for us must not turn up as a system service at the next boot.
+keep_disabled() {
+    local package
+    [ -d /run/systemd/system ] || return 0
+    for package in "$@"; do
+        case $package in
+            rabbitmq-server | postgresql) systemctl disable --quiet "$package" 2>/dev/null || true ;;
+        esac
+    done
+}

@@ -2,5 +2,8 @@
 
 pub mod codes;
 pub mod job;
+pub mod json;
+pub mod message;
 pub mod mobile;
 pub mod rate;
+pub mod verdict;

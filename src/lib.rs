@@ -1,2 +1,4 @@
 //! dispatcher
 pub mod domain;
+pub mod gateway;
+pub mod tls;

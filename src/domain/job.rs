@@ -38,6 +38,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words! {
     /// Which of an account's jobs go first. Each has its own queue.
     Priority {

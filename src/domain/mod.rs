@@ -1,8 +1,12 @@
 //! The core: pure. No I/O, no clock, no randomness: time and jitter are arguments. Read this first.
 
 pub mod codes;
+pub mod decide;
 pub mod job;
+mod json;
+pub mod message;
 pub mod mobile;
 pub mod pace;
 pub mod rate;
 pub mod retry;
+pub mod verdict;

@@ -1,4 +1,10 @@
 //! dispatcher
+
+pub mod cli;
+pub mod config;
+pub mod dispatch;
 pub mod domain;
 pub mod gateway;
+pub mod simulator;
+pub mod store;
 pub mod tls;

@@ -1,2 +1,3 @@
 //! dispatcher
+pub mod config;
 pub mod domain;

@@ -1,0 +1,2 @@
+//! The spine.
+pub mod ports;

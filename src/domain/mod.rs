@@ -3,7 +3,7 @@
 pub mod codes;
 pub mod decide;
 pub mod job;
-mod json;
+pub mod json;
 pub mod message;
 pub mod mobile;
 pub mod pace;

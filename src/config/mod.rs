@@ -1,11 +1,17 @@
 //! The configuration: `dispatcher.toml` and the environment, checked whole before anything is bound
 //! or connected. The sample `dispatcher.toml` at the top of the repository explains every key.
 //!
-//! In three steps, a file each: [`source`] merges file and environment to one tree of values as
-//! typed; [`read`] takes typed values out of a table and notes every problem; [`sections`] turns the
-//! tables into the structs of this file. Nothing here starts or connects anything.
+//! In three steps, a file each: `source` merges file and environment to one tree of values as typed;
+//! `read` takes typed values out of a table and notes every problem; `sections` turns the tables into
+//! the structs of this file, with `parse` for single values and `cross` for what must fit together.
 
+mod cross;
+mod parse;
 mod problem;
+mod read;
+mod secret;
+mod sections;
+mod source;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -276,11 +282,10 @@ pub fn load(
     env: impl Iterator<Item = (String, String)>,
     needs: Needs,
 ) -> Result<Config, Problems> {
-    let _ = (env, needs);
-    Err(Problem {
-        origin: path.map_or("environment".into(), |path| path.display().to_string()),
-        path: String::new(),
-        text: "cannot be read yet".into(),
-    }
-    .into())
+    let mut problems = Vec::new();
+    let source = source::read(path, env, &mut problems)?;
+    read::Reader::read(source, needs, problems, sections::config)
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,7 +68,8 @@ impl fmt::Display for Problem {
 /// The known word nearest to `word`, if it is near enough to have been meant.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase().replace('-', "_");
-    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    // Two letters that changed places count two.
+    let allowed = ((word.chars().count() + 1) / 3).clamp(1, 3);
     known
         .into_iter()
         .map(|candidate| (distance(&word, candidate), candidate))
@@ -106,6 +107,8 @@ mod tests {
             ("submit-url", Some("submit_url")),
             ("time_out", Some("timeout")),
             ("uri", Some("url")),
+            ("mxa", None),
+            ("tmieout", Some("timeout")),
             ("frequency", None),
             ("x", None),
             ("", None),

@@ -1,5 +1,6 @@
 //! dispatcher
 
+pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod dispatch;

@@ -7,9 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
-use crate::simulator::{
-    Account, Faults, Latency, Options, Receipts, Rules, Simulator, Stats, Template, Wire, message,
-};
+use crate::simulator::{Account, Faults, Latency, Options, Receipts, Rules, Simulator, Stats, Template, Wire, message};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -195,11 +193,7 @@ struct WireArgs {
 pub async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     let environment_key = std::env::var("SIMULATOR_API_KEY").ok();
     let options = args.into_options(environment_key)?;
-    let accounts: Vec<&str> = options
-        .accounts
-        .iter()
-        .map(|account| account.id.as_str())
-        .collect();
+    let accounts: Vec<&str> = options.accounts.iter().map(|account| account.id.as_str()).collect();
     let accounts = accounts.join(", ");
     let simulator = Simulator::start(options).await?;
     println!(
@@ -236,16 +230,11 @@ fn totals(stats: &Stats) -> String {
         lines.push(format!("{count:>10}  {fault}"));
     }
     if stats.reset_before > 0 {
-        lines.push(format!(
-            "{:>10}  reset before the request was read",
-            stats.reset_before
-        ));
+        lines.push(format!("{:>10}  reset before the request was read", stats.reset_before));
     }
     if stats.pushes > 0 {
         let (pushes, taken, given_up) = (stats.pushes, stats.pushes_taken, stats.pushes_given_up);
-        lines.push(format!(
-            "{pushes:>10}  pushes: {taken} taken, {given_up} given up"
-        ));
+        lines.push(format!("{pushes:>10}  pushes: {taken} taken, {given_up} given up"));
     }
     lines.join("\n")
 }
@@ -288,10 +277,7 @@ fn latency(p50: Duration, p99: Option<Duration>) -> anyhow::Result<Latency> {
 
 impl AccountArgs {
     fn into_accounts(self, environment_key: Option<String>) -> anyhow::Result<Vec<Account>> {
-        ensure!(
-            self.key_files.len() <= self.ids.len(),
-            "there are more --api-key-file than --account"
-        );
+        ensure!(self.key_files.len() <= self.ids.len(), "there are more --api-key-file than --account");
         let default_key = environment_key.unwrap_or_else(|| "simulated-key".into());
         let mut accounts = Vec::with_capacity(self.ids.len());
         for (index, id) in self.ids.into_iter().enumerate() {
@@ -366,20 +352,14 @@ fn parse_template(text: &str) -> Result<Template, String> {
 }
 
 fn parse_code_share(text: &str) -> Result<(i64, f64), String> {
-    let (code, share) = text
-        .split_once('=')
-        .ok_or("write it as CODE=SHARE, like 4080=0.01")?;
+    let (code, share) = text.split_once('=').ok_or("write it as CODE=SHARE, like 4080=0.01")?;
     let code = code.parse().map_err(|_| "the code must be a number")?;
-    let share = share
-        .parse()
-        .map_err(|_| "the share must be a number from 0 to 1")?;
+    let share = share.parse().map_err(|_| "the share must be a number from 0 to 1")?;
     Ok((code, share))
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let unit_at = text
-        .find(|character: char| character.is_ascii_alphabetic())
-        .unwrap_or(text.len());
+    let unit_at = text.find(|character: char| character.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let seconds_each = match unit {
         "us" => 1e-6,
@@ -389,9 +369,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err("write it as 500ms, 10s, 2m or 1h".into()),
     };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "the part before the unit must be a number")?;
+    let number: f64 = number.parse().map_err(|_| "the part before the unit must be a number")?;
     Duration::try_from_secs_f64(number * seconds_each).map_err(|error| error.to_string())
 }
 
@@ -415,18 +393,9 @@ mod tests {
     fn the_defaults_suit_a_load_test() {
         let options = options(&[]).unwrap();
         assert_eq!(options.listen.to_string(), "127.0.0.1:8106");
-        assert_eq!(
-            (
-                options.accounts[0].id.as_str(),
-                options.accounts[0].key.as_str()
-            ),
-            ("C00000001", "simulated-key")
-        );
+        assert_eq!((options.accounts[0].id.as_str(), options.accounts[0].key.as_str()), ("C00000001", "simulated-key"));
         assert_eq!((options.rules.per_second, options.rules.per_day), (1, 0));
-        assert_eq!(
-            options.push_retries,
-            [Duration::from_secs(60), Duration::from_secs(120)]
-        );
+        assert_eq!(options.push_retries, [Duration::from_secs(60), Duration::from_secs(120)]);
         assert_eq!(options.faults.total(), 0.0);
     }
 
@@ -460,10 +429,7 @@ mod tests {
         assert_eq!(options.latency, Latency::LogNormal { p50, p99 });
         assert_eq!(options.accounts.len(), 2);
         assert_eq!(options.rules.blacklist.len(), 2);
-        assert_eq!(
-            options.receipts.unwrap().delay,
-            Latency::Fixed(Duration::ZERO)
-        );
+        assert_eq!(options.receipts.unwrap().delay, Latency::Fixed(Duration::ZERO));
         assert_eq!(options.push_retries, [Duration::from_secs(1)]);
     }
 

@@ -1,2 +1,21 @@
-//! The spine.
+//! The spine: from a message to its outcome. [`deliver`] is the path of one job; the rest serves it.
+//!
+//! Everything outside is behind the small traits of [`ports`].
+
+pub mod batch;
+mod deliver;
+mod desk;
+mod duties;
+pub mod health;
+mod intake;
+pub mod metrics;
+pub mod pacer;
 pub mod ports;
+mod recent;
+pub mod reconnect;
+pub mod settings;
+mod shard;
+
+pub use deliver::CLAIM_MARGIN;
+pub use desk::{Desk, Ports};
+pub use shard::Shard;

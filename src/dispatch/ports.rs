@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::domain::decide::Decision;
 use crate::domain::job::{Job, OnUnknown, Payload, Priority, State, Timestamp, WaitReason};
-use crate::domain::message::Rejection;
+use crate::domain::message::{Properties, Rejection};
 use crate::domain::mobile::Mobile;
 use crate::domain::verdict::{Answer, Reply};
 
@@ -94,8 +94,8 @@ pub enum From {
 pub struct Readmission {
     /// Its id.
     pub id: String,
-    /// The account that sends it.
-    pub account: String,
+    /// The account that sends it, where that may have changed.
+    pub account: Option<String>,
     /// See [`Admission::claim_id`].
     pub claim_id: i64,
     /// Nothing happens unless it is there.
@@ -303,4 +303,61 @@ pub trait Settle: Send + Sync + 'static {
     fn ack(&self);
     /// Postgres refuses it: back to the queue, whose delivery limit sends it to `sms.dead`.
     fn nack(&self);
+    /// The AMQP properties and headers as a JSON object, for `rejections`.
+    fn describe(&self) -> String;
+}
+
+/// A message as it arrives.
+pub struct Arrival {
+    /// The body, as received.
+    pub body: Vec<u8>,
+    /// What the decoder needs of the properties and headers.
+    pub properties: Properties,
+    /// Set on the messages of jobs that this program has released: their place in the order of arrival.
+    pub released: Option<i64>,
+    /// The broker has given it out before.
+    pub redelivered: bool,
+    /// Its queue's priority.
+    pub priority: Priority,
+    /// How it is acknowledged.
+    pub delivery: Box<dyn Settle>,
+}
+
+/// Takes what arrives. Must not block: the number of messages is bounded by the prefetch.
+pub trait Intake: Send + Sync + 'static {
+    /// A message has arrived, in the order of its queue.
+    fn arrive(&self, arrival: Arrival);
+}
+
+/// RabbitMQ, for what arrives.
+pub trait Source: Send + Sync + 'static {
+    /// Connects and begins to consume every queue of the shard.
+    fn open<'a>(&'a self, intake: Arc<dyn Intake>) -> Boxed<'a, Result<Box<dyn Consuming>, SourceError>>;
+}
+
+/// A consuming session.
+pub trait Consuming: Send + 'static {
+    /// Waits for its end, and says why it ended. May be cancelled.
+    fn ended(&mut self) -> Boxed<'_, String>;
+    /// Ends it; what is not acknowledged goes back to the queues.
+    fn close(self: Box<Self>) -> Boxed<'static, ()>;
+}
+
+/// RabbitMQ cannot be consumed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SourceError(pub String);
+
+/// The right to serve a shard: one process at a time has it.
+pub trait Lease: Send + Sync + 'static {
+    /// Tries once. `None`: another process serves the shard.
+    fn acquire(&self) -> Boxed<'_, Result<Option<Box<dyn Held>>, LedgerError>>;
+}
+
+/// The right, as long as this lives.
+pub trait Held: Send + 'static {
+    /// Waits until it is lost, and says why. May be cancelled.
+    fn lost(&mut self) -> Boxed<'_, String>;
+    /// Gives it back.
+    fn release(self: Box<Self>) -> Boxed<'static, ()>;
 }

@@ -71,7 +71,14 @@ impl Next {
 const AGAIN_GRACE: chrono::Duration = chrono::Duration::seconds(5);
 
 /// Decides on the answer to an attempt. `jitter` is 0.0 to 1.0.
-pub fn decide(facts: Facts, outcome: Outcome, reply: &Reply, retry: &RetryPolicy, now: Timestamp, jitter: f64) -> Decision {
+pub fn decide(
+    facts: Facts,
+    outcome: Outcome,
+    reply: &Reply,
+    retry: &RetryPolicy,
+    now: Timestamp,
+    jitter: f64,
+) -> Decision {
     // A second expired password in a row is no matter of time any more: the clock or the key is wrong.
     let outcome = if outcome == Outcome::Resign && facts.resigned_before { Outcome::Account } else { outcome };
     let (next, spent) = match outcome {

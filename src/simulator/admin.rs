@@ -26,17 +26,12 @@ pub fn answer(engine: &Engine, request: &Request<'_>, rest: &str) -> Answer {
             engine.state().gateway.lift(mobile);
             problem(200, "lifted")
         }
-        _ => problem(
-            404,
-            "GET log, GET stats, POST account/{id}, POST reply or POST lift/{mobile}",
-        ),
+        _ => problem(404, "GET log, GET stats, POST account/{id}, POST reply or POST lift/{mobile}"),
     }
 }
 
 fn log(engine: &Engine, query: &[u8]) -> Answer {
-    let since = query
-        .strip_prefix(b"since=")
-        .and_then(|seq| std::str::from_utf8(seq).ok()?.parse().ok());
+    let since = query.strip_prefix(b"since=").and_then(|seq| std::str::from_utf8(seq).ok()?.parse().ok());
     let entries = engine.state().log.after(since.unwrap_or(0));
     let mut body = Vec::new();
     for entry in entries {
@@ -44,11 +39,7 @@ fn log(engine: &Engine, query: &[u8]) -> Answer {
         let _ = serde_json::to_writer(&mut body, &entry);
         body.push(b'\n');
     }
-    Answer::Raw {
-        status: 200,
-        content_type: "application/x-ndjson".into(),
-        body,
-    }
+    Answer::Raw { status: 200, content_type: "application/x-ndjson".into(), body }
 }
 
 /// What of an account is to change; the rest stays.
@@ -119,9 +110,7 @@ struct PersonReply {
 
 fn push_reply(engine: &Engine, body: &[u8]) -> Answer {
     match serde_json::from_slice::<PersonReply>(body) {
-        Ok(reply) if engine.push_reply(&reply.mobile, &reply.content, &reply.smsid) => {
-            problem(200, "pushed")
-        }
+        Ok(reply) if engine.push_reply(&reply.mobile, &reply.content, &reply.smsid) => problem(200, "pushed"),
         Ok(_) => problem(400, "start the simulator with a reply URL"),
         Err(error) => problem(400, &error.to_string()),
     }
@@ -129,19 +118,11 @@ fn push_reply(engine: &Engine, body: &[u8]) -> Answer {
 
 fn json(status: u16, value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {
-        Ok(body) => Answer::Raw {
-            status,
-            content_type: "application/json".into(),
-            body,
-        },
+        Ok(body) => Answer::Raw { status, content_type: "application/json".into(), body },
         Err(error) => problem(500, &error.to_string()),
     }
 }
 
 fn problem(status: u16, text: &str) -> Answer {
-    Answer::Raw {
-        status,
-        content_type: "text/plain; charset=utf-8".into(),
-        body: format!("{text}\n").into(),
-    }
+    Answer::Raw { status, content_type: "text/plain; charset=utf-8".into(), body: format!("{text}\n").into() }
 }

@@ -80,8 +80,7 @@ impl Connection {
     /// Writes what is owed and reads on; `false` at the end of the connection.
     async fn read_more(&mut self, wants_continue: bool) -> io::Result<bool> {
         if wants_continue {
-            self.output
-                .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         self.flush().await?;
         if self.input.is_empty() && self.engine.options.faults.reset_before > 0.0 {
@@ -112,30 +111,18 @@ impl Connection {
                 self.write_reply(&reply, plan.format, plan.keep_alive);
                 return self.finish(plan.keep_alive).await;
             }
-            Answer::Raw {
-                status,
-                content_type,
-                body,
-            } => {
-                http::write_head(
-                    &mut self.output,
-                    status,
-                    &content_type,
-                    body.len(),
-                    plan.keep_alive,
-                );
+            Answer::Raw { status, content_type, body } => {
+                http::write_head(&mut self.output, status, &content_type, body.len(), plan.keep_alive);
                 self.output.extend_from_slice(&body);
                 return self.finish(plan.keep_alive).await;
             }
             Answer::Cut(reply) => {
                 self.write_reply(&reply, plan.format, true);
-                self.output
-                    .truncate(self.output.len() - self.body.len() / 2);
+                self.output.truncate(self.output.len() - self.body.len() / 2);
                 self.flush().await?;
             }
             Answer::Garbage => {
-                self.output
-                    .extend_from_slice(b"\x00\xff\xfe not HTTP at all \x80\x81\r\n\r\n");
+                self.output.extend_from_slice(b"\x00\xff\xfe not HTTP at all \x80\x81\r\n\r\n");
                 self.flush().await?;
             }
             Answer::Close => self.flush().await?,
@@ -164,13 +151,7 @@ impl Connection {
         };
         self.body.clear();
         reply.write(format, wire, &mut self.body);
-        http::write_head(
-            &mut self.output,
-            200,
-            content_type,
-            self.body.len(),
-            keep_alive,
-        );
+        http::write_head(&mut self.output, 200, content_type, self.body.len(), keep_alive);
         self.output.extend_from_slice(self.body.as_bytes());
     }
 
@@ -192,27 +173,14 @@ enum Route {
 /// Decides on one request; no waiting here.
 fn plan(engine: &Engine, request: &Request<'_>, connection: u64) -> Plan {
     let (delay, answer, format) = match request.path.strip_prefix("/_sim/") {
-        Some(rest) => (
-            std::time::Duration::ZERO,
-            admin::answer(engine, request, rest),
-            Format::Json,
-        ),
+        Some(rest) => (std::time::Duration::ZERO, admin::answer(engine, request, rest), Format::Json),
         None => call(engine, request, connection),
     };
-    Plan {
-        delay,
-        answer,
-        format,
-        keep_alive: request.keep_alive,
-    }
+    Plan { delay, answer, format, keep_alive: request.keep_alive }
 }
 
 /// A call of the gateway itself.
-fn call(
-    engine: &Engine,
-    request: &Request<'_>,
-    connection: u64,
-) -> (std::time::Duration, Answer, Format) {
+fn call(engine: &Engine, request: &Request<'_>, connection: u64) -> (std::time::Duration, Answer, Format) {
     let method = match request.method {
         "GET" => "GET",
         "POST" => "POST",
@@ -232,22 +200,10 @@ fn call(
     };
     let (format, format_name) = match json_only || &*params.format == b"json" {
         true => (Format::Json, "json"),
-        false => (
-            Format::Xml {
-                cn: is_cn(request.host),
-            },
-            "xml",
-        ),
+        false => (Format::Xml { cn: is_cn(request.host) }, "xml"),
     };
     let (delay, answer) = match route {
-        Route::Submit => engine.submit(
-            &params,
-            Arrival {
-                method,
-                format: format_name,
-                connection,
-            },
-        ),
+        Route::Submit => engine.submit(&params, Arrival { method, format: format_name, connection }),
         Route::Balance => engine.balance(&params),
     };
     (delay, answer, format)
@@ -256,11 +212,7 @@ fn call(
 /// What the gateway does with an unknown address is not published; a plain HTTP error shows a wrong
 /// configuration at once.
 fn refuse(status: u16, why: &str) -> (std::time::Duration, Answer, Format) {
-    let answer = Answer::Raw {
-        status,
-        content_type: "text/plain".into(),
-        body: why.into(),
-    };
+    let answer = Answer::Raw { status, content_type: "text/plain".into(), body: why.into() };
     (std::time::Duration::ZERO, answer, Format::Json)
 }
 

@@ -11,22 +11,13 @@ const VARIABLE_MAX: usize = 8;
 /// one for every 67 begun.
 pub fn parts(signature: &str, text: &str) -> u64 {
     let characters = (signature.chars().count() + 2 + text.chars().count()) as u64;
-    if characters <= 70 {
-        1
-    } else {
-        characters.div_ceil(67)
-    }
+    if characters <= 70 { 1 } else { characters.div_ceil(67) }
 }
 
 /// Whether `text` holds a pictograph. Which characters ihuyi counts is not published: taken here are the
 /// pictograph planes, the keycap and the selector that makes an emoji of a plain sign.
 pub fn has_emoji(text: &str) -> bool {
-    text.chars().any(|character| {
-        matches!(
-            character,
-            '\u{1F000}'..='\u{1FAFF}' | '\u{FE0F}' | '\u{20E3}'
-        )
-    })
+    text.chars().any(|character| matches!(character, '\u{1F000}'..='\u{1FAFF}' | '\u{FE0F}' | '\u{20E3}'))
 }
 
 /// Whether a text that begins with a signature of its own has a malformed one: not closed, or not of
@@ -35,22 +26,15 @@ pub fn has_bad_signature(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('【') else {
         return false;
     };
-    let length = rest
-        .split_once('】')
-        .map(|(signature, _)| signature.chars().count());
+    let length = rest.split_once('】').map(|(signature, _)| signature.chars().count());
     !length.is_some_and(|length| (2..=30).contains(&length))
 }
 
 /// The text that goes to the phone: the template filled in, or the content where no template is named,
 /// it is unknown, or the variables do not fit it.
 pub fn rendered(account: &Account, templateid: &str, content: &str) -> String {
-    let template = account
-        .templates
-        .iter()
-        .find(|template| template.id == templateid);
-    template
-        .and_then(|template| fill(template, content))
-        .unwrap_or_else(|| content.to_owned())
+    let template = account.templates.iter().find(|template| template.id == templateid);
+    template.and_then(|template| fill(template, content)).unwrap_or_else(|| content.to_owned())
 }
 
 /// Judges a text by the account's approved templates.
@@ -59,21 +43,12 @@ pub fn check_templates(account: &Account, templateid: &str, content: &str) -> Re
         return Err(4071);
     }
     if templateid.is_empty() {
-        let matched = account
-            .templates
-            .iter()
-            .any(|template| matches(template, content));
+        let matched = account.templates.iter().any(|template| matches(template, content));
         return if matched { Ok(()) } else { Err(4072) };
     }
-    let template = account
-        .templates
-        .iter()
-        .find(|template| template.id == templateid)
-        .ok_or(4071)?;
+    let template = account.templates.iter().find(|template| template.id == templateid).ok_or(4071)?;
     fill(template, content).ok_or(4072)?;
-    let too_long = content
-        .split('|')
-        .any(|variable| variable.chars().count() > VARIABLE_MAX);
+    let too_long = content.split('|').any(|variable| variable.chars().count() > VARIABLE_MAX);
     if too_long { Err(40722) } else { Ok(()) }
 }
 
@@ -108,8 +83,7 @@ fn matches(template: &Template, text: &str) -> bool {
         };
         rest = &rest[slot.len_utf8() + at + literal.len()..];
     }
-    rest.strip_suffix(last)
-        .is_some_and(|variable| !variable.is_empty())
+    rest.strip_suffix(last).is_some_and(|variable| !variable.is_empty())
 }
 
 #[cfg(test)]
@@ -130,13 +104,8 @@ mod tests {
         let template = Template::new("7", "订单【变量】由【变量】承运");
         assert!(matches(&template, "订单A1由顺丰承运"));
         assert!(matches(&template, "订单由由由承运"));
-        for wrong in [
-            "订单A1由顺丰承运。",
-            "订单由顺丰承运",
-            "订单A1由承运",
-            "您的订单A1由顺丰承运",
-            "",
-        ] {
+        for wrong in ["订单A1由顺丰承运。", "订单由顺丰承运", "订单A1由承运", "您的订单A1由顺丰承运", ""]
+        {
             assert!(!matches(&template, wrong), "{wrong}");
         }
         assert!(matches(&Template::new("8", "已发货"), "已发货"));

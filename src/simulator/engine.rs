@@ -64,30 +64,17 @@ struct Decision {
 impl Engine {
     /// An engine whose pushes go through the given pushers.
     pub fn new(options: Options, receipts: Option<Pusher>, replies: Option<Pusher>) -> Self {
-        let rng = options
-            .seed
-            .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let rng = options.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         // Serials start anywhere, so that a simulator restarted within a second repeats none.
         let serial = fastrand::u64(..10_000_000_000);
         let state = State {
-            gateway: Gateway::new(
-                options.accounts.clone(),
-                options.rules.clone(),
-                options.window,
-                serial,
-            ),
+            gateway: Gateway::new(options.accounts.clone(), options.rules.clone(), options.window, serial),
             scripts: HashMap::new(),
             log: Log::new(options.log),
             stats: Stats::default(),
             rng,
         };
-        Self {
-            options,
-            receipts,
-            replies,
-            state: Mutex::new(state),
-            logged: Notify::new(),
-        }
+        Self { options, receipts, replies, state: Mutex::new(state), logged: Notify::new() }
     }
 
     /// The state, for a moment. A panic elsewhere leaves counters at worst, so poison is no reason to stop.
@@ -115,16 +102,8 @@ impl Engine {
         state.stats.balance_queries += 1;
         let latency = self.options.latency.draw(&mut state.rng);
         let reply = match state.gateway.balance(request, unix_now()) {
-            Ok(num) => Reply {
-                code: ACCEPTED,
-                msg: BALANCE_FOUND.into(),
-                detail: Detail::Num(num),
-            },
-            Err(code) => Reply {
-                code,
-                msg: message(code).into(),
-                detail: Detail::Num(0),
-            },
+            Ok(num) => Reply { code: ACCEPTED, msg: BALANCE_FOUND.into(), detail: Detail::Num(num) },
+            Err(code) => Reply { code, msg: message(code).into(), detail: Detail::Num(0) },
         };
         (latency, Answer::Reply(reply))
     }
@@ -177,28 +156,16 @@ impl Engine {
         let Some(pusher) = &self.replies else {
             return false;
         };
-        pusher.push(
-            Duration::ZERO,
-            push::reply_form(mobile, content, smsid, unix_now()),
-        );
+        pusher.push(Duration::ZERO, push::reply_form(mobile, content, smsid, unix_now()));
         true
     }
 
     /// The receipts that an accepted message will get: delay, serial number, number and code of each.
-    fn draw_receipts(
-        &self,
-        state: &mut State,
-        request: &Params<'_>,
-        accepted: Option<&Accepted>,
-    ) -> Vec<Receipt> {
+    fn draw_receipts(&self, state: &mut State, request: &Params<'_>, accepted: Option<&Accepted>) -> Vec<Receipt> {
         let (Some(receipts), Some(accepted)) = (&self.options.receipts, accepted) else {
             return Vec::new();
         };
-        let count = if receipts.per_part {
-            accepted.parts.max(1)
-        } else {
-            1
-        };
+        let count = if receipts.per_part { accepted.parts.max(1) } else { 1 };
         let mobile = String::from_utf8_lossy(&request.mobile);
         let one = |_| Receipt::draw(receipts, &mut state.rng, &accepted.smsid, &mobile);
         (0..count).map(one).collect()
@@ -207,12 +174,7 @@ impl Engine {
     fn push_receipts(&self, receipts: Vec<Receipt>, now: Duration) {
         let Some(pusher) = &self.receipts else { return };
         for receipt in receipts {
-            let form = push::receipt_form(
-                receipt.code,
-                &receipt.mobile,
-                &receipt.smsid,
-                now + receipt.delay,
-            );
+            let form = push::receipt_form(receipt.code, &receipt.mobile, &receipt.smsid, now + receipt.delay);
             pusher.push(receipt.delay, form);
         }
     }
@@ -231,11 +193,7 @@ impl Receipt {
         let undelivered = rng.f64() < receipts.undelivered;
         Self {
             delay: receipts.delay.draw(rng),
-            code: if undelivered {
-                receipts.undelivered_code
-            } else {
-                ACCEPTED
-            },
+            code: if undelivered { receipts.undelivered_code } else { ACCEPTED },
             mobile: mobile.into(),
             smsid: smsid.into(),
         }
@@ -247,10 +205,7 @@ impl State {
     fn decide(&mut self, request: &Params<'_>, options: &Options, now: Duration) -> Decision {
         let scripted = match self.scripts.is_empty() {
             true => None,
-            false => self
-                .scripts
-                .get_mut(&*request.mobile)
-                .and_then(VecDeque::pop_front),
+            false => self.scripts.get_mut(&*request.mobile).and_then(VecDeque::pop_front),
         };
         if let Some(scripted) = scripted {
             return self.follow(scripted, request, now);
@@ -271,62 +226,34 @@ impl State {
     fn follow(&mut self, scripted: Scripted, request: &Params<'_>, now: Duration) -> Decision {
         match scripted {
             Scripted::Normal => self.judge(request, now),
-            Scripted::Code(ACCEPTED, msg) => Decision::accepted(
-                Accepted {
-                    smsid: self.gateway.next_smsid(now),
-                    parts: 0,
-                },
-                msg,
-            ),
+            Scripted::Code(ACCEPTED, msg) => {
+                Decision::accepted(Accepted { smsid: self.gateway.next_smsid(now), parts: 0 }, msg)
+            }
             Scripted::Code(code, msg) => Decision::refused(code, msg),
-            Scripted::Raw {
-                status,
-                content_type,
-                body,
-            } => Decision::broken(
-                "raw",
-                Answer::Raw {
-                    status,
-                    content_type,
-                    body,
-                },
-            ),
+            Scripted::Raw { status, content_type, body } => {
+                Decision::broken("raw", Answer::Raw { status, content_type, body })
+            }
             Scripted::Hang => Decision::broken("hang", Answer::Hang),
             Scripted::ResetAfterRead => Decision::broken("reset", Answer::Reset),
             Scripted::CloseBeforeReply => Decision::broken("close", Answer::Close),
             Scripted::Delay(delay, then) => {
                 let decision = self.follow(*then, request, now);
-                Decision {
-                    delay: decision.delay + delay,
-                    ..decision
-                }
+                Decision { delay: decision.delay + delay, ..decision }
             }
             Scripted::Judged(then) => {
                 let judged = self.judge(request, now);
                 let shown = self.follow(*then, request, now);
-                Decision {
-                    code: judged.code,
-                    accepted: judged.accepted,
-                    ..shown
-                }
+                Decision { code: judged.code, accepted: judged.accepted, ..shown }
             }
         }
     }
 
     fn strike(&mut self, fault: Fault, request: &Params<'_>, now: Duration) -> Decision {
-        let page = |status, body: &str| Answer::Raw {
-            status,
-            content_type: "text/html".into(),
-            body: body.into(),
-        };
+        let page = |status, body: &str| Answer::Raw { status, content_type: "text/html".into(), body: body.into() };
         match fault {
-            Fault::Code(code) => {
-                self.follow(Scripted::Code(code, message(code).into()), request, now)
-            }
+            Fault::Code(code) => self.follow(Scripted::Code(code, message(code).into()), request, now),
             Fault::Http500 => Decision::broken("raw", page(500, "<h1>Internal Server Error</h1>")),
-            Fault::Html => {
-                Decision::broken("raw", page(200, "<html><body>系统维护中</body></html>"))
-            }
+            Fault::Html => Decision::broken("raw", page(200, "<html><body>系统维护中</body></html>")),
             Fault::Garbage => Decision::broken("garbage", Answer::Garbage),
             Fault::Hang => self.judge(request, now).lost("hang", |_| Answer::Hang),
             Fault::Reset => self.judge(request, now).lost("reset", |_| Answer::Reset),
@@ -337,13 +264,7 @@ impl State {
         }
     }
 
-    fn record(
-        &mut self,
-        request: &Params<'_>,
-        arrival: Arrival,
-        decision: &Decision,
-        now: Duration,
-    ) {
+    fn record(&mut self, request: &Params<'_>, arrival: Arrival, decision: &Decision, now: Duration) {
         self.stats.submissions += 1;
         if let Some(code) = decision.code {
             *self.stats.codes.entry(code).or_default() += 1;
@@ -351,10 +272,7 @@ impl State {
         if let Some(fault) = decision.fault {
             *self.stats.faults.entry(fault).or_default() += 1;
         }
-        self.stats.parts += decision
-            .accepted
-            .as_ref()
-            .map_or(0, |accepted| accepted.parts);
+        self.stats.parts += decision.accepted.as_ref().map_or(0, |accepted| accepted.parts);
         if !self.log.is_on() {
             return;
         }
@@ -370,10 +288,7 @@ impl State {
             templateid: text(&request.templateid),
             time: text(&request.time),
             code: decision.code,
-            smsid: decision
-                .accepted
-                .as_ref()
-                .map_or_else(|| "0".into(), |accepted| accepted.smsid.clone()),
+            smsid: decision.accepted.as_ref().map_or_else(|| "0".into(), |accepted| accepted.smsid.clone()),
             fault: decision.fault,
             connection: arrival.connection,
         });
@@ -382,62 +297,30 @@ impl State {
 
 impl Decision {
     fn accepted(accepted: Accepted, msg: String) -> Self {
-        let reply = Reply {
-            code: ACCEPTED,
-            msg,
-            detail: Detail::Smsid(accepted.smsid.clone()),
-        };
-        Self {
-            accepted: Some(accepted),
-            ..Self::answered(ACCEPTED, reply)
-        }
+        let reply = Reply { code: ACCEPTED, msg, detail: Detail::Smsid(accepted.smsid.clone()) };
+        Self { accepted: Some(accepted), ..Self::answered(ACCEPTED, reply) }
     }
 
     fn refused(code: i64, msg: String) -> Self {
-        Self::answered(
-            code,
-            Reply {
-                code,
-                msg,
-                detail: Detail::Smsid("0".into()),
-            },
-        )
+        Self::answered(code, Reply { code, msg, detail: Detail::Smsid("0".into()) })
     }
 
     fn answered(code: i64, reply: Reply) -> Self {
-        Self {
-            answer: Answer::Reply(reply),
-            delay: Duration::ZERO,
-            code: Some(code),
-            accepted: None,
-            fault: None,
-        }
+        Self { answer: Answer::Reply(reply), delay: Duration::ZERO, code: Some(code), accepted: None, fault: None }
     }
 
     /// Nothing was judged; the client gets `answer`.
     fn broken(fault: &'static str, answer: Answer) -> Self {
-        Self {
-            answer,
-            delay: Duration::ZERO,
-            code: None,
-            accepted: None,
-            fault: Some(fault),
-        }
+        Self { answer, delay: Duration::ZERO, code: None, accepted: None, fault: Some(fault) }
     }
 
     /// What was judged stands, but the client gets something else.
     fn lost(self, fault: &'static str, answer: impl FnOnce(Answer) -> Answer) -> Self {
-        Self {
-            answer: answer(self.answer),
-            fault: Some(fault),
-            ..self
-        }
+        Self { answer: answer(self.answer), fault: Some(fault), ..self }
     }
 }
 
 /// Time since the Unix epoch.
 fn unix_now() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -32,31 +32,15 @@ pub struct Accepted {
 impl Gateway {
     /// A gateway that has accepted nothing yet. Serials begin at `serial`.
     pub fn new(accounts: Vec<Account>, rules: Rules, window: Duration, serial: u64) -> Self {
-        Self {
-            accounts,
-            rules,
-            window,
-            limits: Limits::default(),
-            serial,
-        }
+        Self { accounts, rules, window, limits: Limits::default(), serial }
     }
 
     /// Judges a submit in the gateway's order of checks; an error is the response code. `now` is the time
     /// since the Unix epoch.
     pub fn submit(&mut self, request: &Params<'_>, now: Duration) -> Result<Accepted, i64> {
-        require(&[
-            (&request.account, 401),
-            (&request.password, 402),
-            (&request.mobile, 403),
-            (&request.content, 404),
-        ])?;
+        require(&[(&request.account, 401), (&request.password, 402), (&request.mobile, 403), (&request.content, 404)])?;
         let index = self.find_account(&request.account)?;
-        self.check_password(
-            &self.accounts[index],
-            request,
-            &[&request.mobile, &request.content],
-            now,
-        )?;
+        self.check_password(&self.accounts[index], request, &[&request.mobile, &request.content], now)?;
         let account = &self.accounts[index];
         check_standing(account)?;
         let mobile = parse_mobile(&request.mobile).ok_or(406)?;
@@ -69,17 +53,11 @@ impl Gateway {
         self.check_content(account, &templateid, text)?;
         let verification = text.contains("验证码");
         self.limits.check(mobile, verification, &self.rules, now)?;
-        let parts = content::parts(
-            &account.signature,
-            &content::rendered(account, &templateid, text),
-        );
+        let parts = content::parts(&account.signature, &content::rendered(account, &templateid, text));
         let account = &mut self.accounts[index];
         account.balance = account.balance.checked_sub(parts).ok_or(4051)?;
         self.limits.record(mobile, verification, &self.rules, now);
-        Ok(Accepted {
-            smsid: self.next_smsid(now),
-            parts,
-        })
+        Ok(Accepted { smsid: self.next_smsid(now), parts })
     }
 
     /// Judges a balance query. Its documented refusals are 400, 401, 402, 405 and 4050 only, so every wrong
@@ -87,8 +65,7 @@ impl Gateway {
     pub fn balance(&self, request: &Params<'_>, now: Duration) -> Result<u64, i64> {
         require(&[(&request.account, 401), (&request.password, 402)])?;
         let account = &self.accounts[self.find_account(&request.account).map_err(|_| 405)?];
-        self.check_password(account, request, &[], now)
-            .map_err(|_| 405)?;
+        self.check_password(account, request, &[], now).map_err(|_| 405)?;
         check_standing(account).map_err(|code| if code == 4050 { 4050 } else { 400 })?;
         Ok(account.balance)
     }
@@ -113,15 +90,8 @@ impl Gateway {
     }
 
     fn find_account(&self, id: &[u8]) -> Result<usize, i64> {
-        let unknown = if self.rules.unknown_is_4053 {
-            4053
-        } else {
-            405
-        };
-        self.accounts
-            .iter()
-            .position(|account| account.id.as_bytes() == id)
-            .ok_or(unknown)
+        let unknown = if self.rules.unknown_is_4053 { 4053 } else { 405 };
+        self.accounts.iter().position(|account| account.id.as_bytes() == id).ok_or(unknown)
     }
 
     /// The static key, or `md5(account + key + signed… + time)` with a `time` inside the window.
@@ -144,11 +114,7 @@ impl Gateway {
             return Err(40501);
         }
         let right = dynamic_password(account, signed, &request.time);
-        if *request.password == right {
-            Ok(())
-        } else {
-            Err(40502)
-        }
+        if *request.password == right { Ok(()) } else { Err(40502) }
     }
 
     fn is_blacklisted(&self, mobile: &[u8]) -> bool {
@@ -172,20 +138,13 @@ impl Gateway {
         if account.signature_pending {
             return Err(4075);
         }
-        if self.rules.strict_templates {
-            content::check_templates(account, templateid, text)
-        } else {
-            Ok(())
-        }
+        if self.rules.strict_templates { content::check_templates(account, templateid, text) } else { Ok(()) }
     }
 }
 
 /// The code of the first value that is empty.
 fn require(values: &[(&[u8], i64)]) -> Result<(), i64> {
-    values
-        .iter()
-        .find(|(value, _)| value.is_empty())
-        .map_or(Ok(()), |(_, code)| Err(*code))
+    values.iter().find(|(value, _)| value.is_empty()).map_or(Ok(()), |(_, code)| Err(*code))
 }
 
 fn check_standing(account: &Account) -> Result<(), i64> {
@@ -202,22 +161,13 @@ fn check_standing(account: &Account) -> Result<(), i64> {
 
 /// 11 digits, `1[3-9]` first.
 fn parse_mobile(mobile: &[u8]) -> Option<u64> {
-    let well_formed =
-        mobile.len() == 11 && mobile[0] == b'1' && mobile[1] >= b'3' && is_digits(mobile);
-    if well_formed {
-        parse_digits(mobile)
-    } else {
-        None
-    }
+    let well_formed = mobile.len() == 11 && mobile[0] == b'1' && mobile[1] >= b'3' && is_digits(mobile);
+    if well_formed { parse_digits(mobile) } else { None }
 }
 
 /// Ten digits of Unix seconds.
 fn parse_time(time: &[u8]) -> Option<u64> {
-    if time.len() == 10 && is_digits(time) {
-        parse_digits(time)
-    } else {
-        None
-    }
+    if time.len() == 10 && is_digits(time) { parse_digits(time) } else { None }
 }
 
 fn is_digits(bytes: &[u8]) -> bool {

@@ -102,9 +102,7 @@ impl<'a> HeadFacts<'a> {
             } else if header.name.eq_ignore_ascii_case("content-type") {
                 facts.is_form = is_form(value);
             } else if header.name.eq_ignore_ascii_case("content-length") {
-                let length = std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|value| value.parse().ok());
+                let length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
                 facts.length = length.ok_or(400_u16)?;
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
                 facts.chunked = value.eq_ignore_ascii_case(b"chunked");
@@ -114,11 +112,7 @@ impl<'a> HeadFacts<'a> {
                 facts.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
             }
         }
-        if facts.length > BODY_MAX {
-            Err(413)
-        } else {
-            Ok(facts)
-        }
+        if facts.length > BODY_MAX { Err(413) } else { Ok(facts) }
     }
 
     /// The body and its length on the wire; `None` until it is all there.
@@ -127,21 +121,14 @@ impl<'a> HeadFacts<'a> {
             let joined = join_chunks(wire)?;
             return Ok(joined.map(|(body, length)| (Cow::Owned(body), length)));
         }
-        Ok(wire
-            .get(..self.length)
-            .map(|body| (Cow::Borrowed(body), self.length)))
+        Ok(wire.get(..self.length).map(|body| (Cow::Borrowed(body), self.length)))
     }
 }
 
 /// The media type only counts up to its parameters.
 fn is_form(content_type: &[u8]) -> bool {
-    let media_type = content_type
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default();
-    media_type
-        .trim_ascii()
-        .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
 /// Joins the chunks at the front of `wire`; trailers are not known here.
@@ -173,18 +160,8 @@ pub fn join_chunks(wire: &[u8]) -> Result<Option<(Vec<u8>, usize)>, u16> {
 }
 
 /// Appends a response's head to `out`.
-pub fn write_head(
-    out: &mut Vec<u8>,
-    status: u16,
-    content_type: &str,
-    length: usize,
-    keep_alive: bool,
-) {
-    let connection = if keep_alive {
-        ""
-    } else {
-        "Connection: close\r\n"
-    };
+pub fn write_head(out: &mut Vec<u8>, status: u16, content_type: &str, length: usize, keep_alive: bool) {
+    let connection = if keep_alive { "" } else { "Connection: close\r\n" };
     // Writing to a Vec cannot fail.
     let _ = write!(
         out,
@@ -228,28 +205,19 @@ mod tests {
 
     #[test]
     fn bodies_come_by_length_or_in_chunks() {
-        let head = "POST /p?q=1 HTTP/1.1\r\nhost: x\r\nCONTENT-type: Application/x-www-form-urlencoded ; charset=utf-8\r\n";
-        assert_eq!(
-            body_of(format!("{head}Content-Length: 3\r\n\r\na=b").as_bytes()),
-            b"a=b"
-        );
-        let chunked =
-            format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\na=\r\n1;x=y\r\nb\r\n0\r\n\r\n");
+        let head =
+            "POST /p?q=1 HTTP/1.1\r\nhost: x\r\nCONTENT-type: Application/x-www-form-urlencoded ; charset=utf-8\r\n";
+        assert_eq!(body_of(format!("{head}Content-Length: 3\r\n\r\na=b").as_bytes()), b"a=b");
+        let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\na=\r\n1;x=y\r\nb\r\n0\r\n\r\n");
         assert_eq!(body_of(chunked.as_bytes()), b"a=b");
         for cut in head.len()..chunked.len() {
-            assert!(
-                matches!(parse(&chunked.as_bytes()[..cut]), Parsed::Partial(false)),
-                "cut at {cut}"
-            );
+            assert!(matches!(parse(&chunked.as_bytes()[..cut]), Parsed::Partial(false)), "cut at {cut}");
         }
     }
 
     #[test]
     fn what_can_never_be_a_request_is_bad() {
-        assert!(matches!(
-            parse(b"\x16\x03\x01\x02\x00 a TLS hello"),
-            Parsed::Bad(400)
-        ));
+        assert!(matches!(parse(b"\x16\x03\x01\x02\x00 a TLS hello"), Parsed::Bad(400)));
         let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(HEAD_MAX));
         assert!(matches!(parse(long.as_bytes()), Parsed::Bad(431)));
         let large = b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n";
@@ -260,10 +228,7 @@ mod tests {
     fn absolute_form_expectation_and_closing_are_understood() {
         match parse(b"GET http://106.ihuyi.com/a?b HTTP/1.0\r\n\r\n") {
             Parsed::Request(request, _) => {
-                assert_eq!(
-                    (request.path, request.query, request.keep_alive),
-                    ("/a", &b"b"[..], false)
-                );
+                assert_eq!((request.path, request.query, request.keep_alive), ("/a", &b"b"[..], false));
             }
             other => panic!("{other:?}"),
         }

@@ -26,20 +26,12 @@ pub struct Limits {
 impl Limits {
     /// The first limit that one more message to `mobile` would break, as its code. `now` is the time since
     /// the Unix epoch.
-    pub fn check(
-        &mut self,
-        mobile: u64,
-        verification: bool,
-        rules: &Rules,
-        now: Duration,
-    ) -> Result<(), i64> {
+    pub fn check(&mut self, mobile: u64, verification: bool, rules: &Rules, now: Duration) -> Result<(), i64> {
         self.forget_the_past(now);
-        let recent = self.recent.get(&mobile).map_or(0, |times| {
-            times
-                .iter()
-                .filter(|time| is_same_second(**time, now, rules.rolling_second))
-                .count()
-        });
+        let recent = self
+            .recent
+            .get(&mobile)
+            .map_or(0, |times| times.iter().filter(|time| is_same_second(**time, now, rules.rolling_second)).count());
         let [messages, codes] = self.today.get(&mobile).copied().unwrap_or_default();
         let total = self.total.get(&mobile).copied().unwrap_or_default();
         if reached(recent as u32, rules.per_second) {
@@ -96,11 +88,7 @@ fn reached(count: u32, limit: u32) -> bool {
 }
 
 fn is_same_second(then: Duration, now: Duration, rolling: bool) -> bool {
-    if rolling {
-        now.saturating_sub(then) < Duration::from_secs(1)
-    } else {
-        then.as_secs() == now.as_secs()
-    }
+    if rolling { now.saturating_sub(then) < Duration::from_secs(1) } else { then.as_secs() == now.as_secs() }
 }
 
 #[cfg(test)]
@@ -123,13 +111,7 @@ mod tests {
         assert_eq!(send(&mut limits, &rules, 100.99, false), Err(4080));
         assert_eq!(send(&mut limits, &rules, 101.0, false), Ok(()));
 
-        let (mut limits, rules) = (
-            Limits::default(),
-            Rules {
-                rolling_second: true,
-                ..Rules::default()
-            },
-        );
+        let (mut limits, rules) = (Limits::default(), Rules { rolling_second: true, ..Rules::default() });
         assert_eq!(send(&mut limits, &rules, 100.9, false), Ok(()));
         assert_eq!(send(&mut limits, &rules, 101.8, false), Err(4080));
         assert_eq!(send(&mut limits, &rules, 101.95, false), Ok(()));
@@ -137,37 +119,19 @@ mod tests {
 
     #[test]
     fn a_day_ends_at_midnight_in_shanghai() {
-        let rules = Rules {
-            per_second: 0,
-            per_day: 2,
-            ..Rules::default()
-        };
+        let rules = Rules { per_second: 0, per_day: 2, ..Rules::default() };
         let mut limits = Limits::default();
         // 2026-11-23 15:59:58 UTC is 23:59:58 in Shanghai.
         let before_midnight = 1_795_449_598.0;
-        assert_eq!(
-            send(&mut limits, &rules, before_midnight - 60_000.0, false),
-            Ok(())
-        );
+        assert_eq!(send(&mut limits, &rules, before_midnight - 60_000.0, false), Ok(()));
         assert_eq!(send(&mut limits, &rules, before_midnight, false), Ok(()));
-        assert_eq!(
-            send(&mut limits, &rules, before_midnight + 1.0, false),
-            Err(4082)
-        );
-        assert_eq!(
-            send(&mut limits, &rules, before_midnight + 2.0, false),
-            Ok(())
-        );
+        assert_eq!(send(&mut limits, &rules, before_midnight + 1.0, false), Err(4082));
+        assert_eq!(send(&mut limits, &rules, before_midnight + 2.0, false), Ok(()));
     }
 
     #[test]
     fn verification_codes_are_counted_apart_and_abuse_for_good() {
-        let rules = Rules {
-            per_second: 0,
-            codes_per_day: 1,
-            abuse_after: 3,
-            ..Rules::default()
-        };
+        let rules = Rules { per_second: 0, codes_per_day: 1, abuse_after: 3, ..Rules::default() };
         let mut limits = Limits::default();
         assert_eq!(send(&mut limits, &rules, 1.0, true), Ok(()));
         assert_eq!(send(&mut limits, &rules, 1.0, true), Err(4085));

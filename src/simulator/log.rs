@@ -71,10 +71,7 @@ pub struct Log {
 impl Log {
     /// A log that keeps `capacity` entries; none for 0.
     pub fn new(capacity: usize) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            capacity,
-        }
+        Self { entries: VecDeque::new(), capacity }
     }
 
     /// Whether anything is kept at all, so that an entry need not be built for nothing.
@@ -92,10 +89,6 @@ impl Log {
 
     /// Copies the entries after `seq`.
     pub fn after(&self, seq: u64) -> Vec<Submission> {
-        self.entries
-            .iter()
-            .filter(|entry| entry.seq > seq)
-            .cloned()
-            .collect()
+        self.entries.iter().filter(|entry| entry.seq > seq).cloned().collect()
     }
 }

@@ -59,36 +59,19 @@ impl Simulator {
     /// When the address cannot be bound, an option is out of its range, or a push URL is not `http://`.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         check(&options)?;
-        let listener = TcpListener::bind(options.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", options.listen))?;
+        let listener =
+            TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
         let address = listener.local_addr()?;
-        let pushing = Pushing {
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            engine: Arc::default(),
-        };
-        let receipt_url = options
-            .receipts
-            .as_ref()
-            .map(|receipts| receipts.url.as_str());
+        let pushing = Pushing { stop: CancellationToken::new(), tasks: TaskTracker::new(), engine: Arc::default() };
+        let receipt_url = options.receipts.as_ref().map(|receipts| receipts.url.as_str());
         let receipts = pushing.start(receipt_url, &options.push_retries)?;
         let replies = pushing.start(options.reply_url.as_deref(), &options.push_retries)?;
         let engine = Arc::new(Engine::new(options, receipts, replies));
-        let Pushing {
-            stop,
-            tasks,
-            engine: for_pushes,
-        } = pushing;
+        let Pushing { stop, tasks, engine: for_pushes } = pushing;
         let _ = for_pushes.set(Arc::clone(&engine));
         let accepting = accept(listener, Arc::clone(&engine), stop.clone(), tasks.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(accepting));
-        Ok(Self {
-            address,
-            engine,
-            stop,
-            tasks,
-        })
+        Ok(Self { address, engine, stop, tasks })
     }
 
     /// Where it listens.
@@ -108,12 +91,7 @@ impl Simulator {
 
     /// Queues answers for the next submits to `mobile`, used before any other logic, the first first.
     pub fn script(&self, mobile: &str, answers: Vec<Scripted>) {
-        self.engine
-            .state()
-            .scripts
-            .entry(mobile.into())
-            .or_default()
-            .extend(answers);
+        self.engine.state().scripts.entry(mobile.into()).or_default().extend(answers);
     }
 
     /// The submits read so far, oldest first, as far as the log keeps them.
@@ -135,12 +113,7 @@ impl Simulator {
 
     /// Changes an account while running; `false` where there is none of this id.
     pub fn set_account(&self, id: &str, change: impl FnOnce(&mut Account)) -> bool {
-        self.engine
-            .state()
-            .gateway
-            .account_mut(id)
-            .map(change)
-            .is_some()
+        self.engine.state().gateway.account_mut(id).map(change).is_some()
     }
 
     /// Lifts the blacklisting of a number by 408.
@@ -172,43 +145,20 @@ fn check(options: &Options) -> anyhow::Result<()> {
     ensure!(!options.accounts.is_empty(), "a simulator needs an account");
     let faults = &options.faults;
     let codes = faults.codes.iter().map(|(_, share)| *share);
-    let others = [
-        faults.hang,
-        faults.reset,
-        faults.cut,
-        faults.reset_before,
-        faults.http_500,
-        faults.html,
-        faults.garbage,
-    ];
-    ensure!(
-        codes
-            .chain(others)
-            .all(|share| (0.0..=1.0).contains(&share)),
-        "a share of faults must be from 0 to 1"
-    );
-    ensure!(
-        faults.total() <= 1.0 + 1e-9,
-        "the shares of faults add up to more than 1"
-    );
+    let others =
+        [faults.hang, faults.reset, faults.cut, faults.reset_before, faults.http_500, faults.html, faults.garbage];
+    ensure!(codes.chain(others).all(|share| (0.0..=1.0).contains(&share)), "a share of faults must be from 0 to 1");
+    ensure!(faults.total() <= 1.0 + 1e-9, "the shares of faults add up to more than 1");
     let receipt_delay = options.receipts.as_ref().map(|receipts| receipts.delay);
     for latency in [Some(options.latency), receipt_delay].into_iter().flatten() {
         if let Latency::LogNormal { p50, p99 } = latency {
-            ensure!(
-                !p50.is_zero() && p50 <= p99,
-                "the 99th percentile must not be below a median above 0"
-            );
+            ensure!(!p50.is_zero() && p50 <= p99, "the 99th percentile must not be below a median above 0");
         }
     }
     Ok(())
 }
 
-async fn accept(
-    listener: TcpListener,
-    engine: Arc<Engine>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-) {
+async fn accept(listener: TcpListener, engine: Arc<Engine>, stop: CancellationToken, tasks: TaskTracker) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -243,8 +193,7 @@ impl Pushing {
             }
         };
         let running = push::run(target, queue, retries.to_vec(), report);
-        self.tasks
-            .spawn(self.stop.clone().run_until_cancelled_owned(running));
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(running));
         Ok(Some(pusher))
     }
 }

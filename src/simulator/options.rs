@@ -114,10 +114,7 @@ pub struct Template {
 impl Template {
     /// A template of this id and text.
     pub fn new(id: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            id: id.into(),
-            text: text.into(),
-        }
+        Self { id: id.into(), text: text.into() }
     }
 
     /// Template `1`, which every new account may use.
@@ -237,14 +234,7 @@ impl Faults {
     /// The sum of all shares.
     pub fn total(&self) -> f64 {
         let codes: f64 = self.codes.iter().map(|(_, share)| share).sum();
-        codes
-            + self.hang
-            + self.reset
-            + self.cut
-            + self.reset_before
-            + self.http_500
-            + self.html
-            + self.garbage
+        codes + self.hang + self.reset + self.cut + self.reset_before + self.http_500 + self.html + self.garbage
     }
 }
 
@@ -267,13 +257,7 @@ pub struct Receipts {
 impl Receipts {
     /// Pushes to `url` at once, each message delivered.
     pub fn to(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            delay: Latency::None,
-            undelivered: 0.0,
-            undelivered_code: 0,
-            per_part: false,
-        }
+        Self { url: url.into(), delay: Latency::None, undelivered: 0.0, undelivered_code: 0, per_part: false }
     }
 }
 

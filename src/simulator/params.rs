@@ -61,16 +61,13 @@ impl<'a> Params<'a> {
 
 /// The pairs of an `application/x-www-form-urlencoded` string.
 fn pairs(encoded: &[u8]) -> impl Iterator<Item = (Value<'_>, Value<'_>)> {
-    encoded
-        .split(|byte| *byte == b'&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
-                Some(at) => (&pair[..at], &pair[at + 1..]),
-                None => (pair, &pair[pair.len()..]),
-            };
-            (decode(name), decode(value))
-        })
+    encoded.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&pair[..at], &pair[at + 1..]),
+            None => (pair, &pair[pair.len()..]),
+        };
+        (decode(name), decode(value))
+    })
 }
 
 /// Decodes `%XX` and `+`; a `%` without two hex digits stands for itself, as in PHP.

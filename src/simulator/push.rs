@@ -46,11 +46,7 @@ impl Pusher {
     /// Pushes the form `body` after `delay`.
     pub fn push(&self, delay: Duration, body: String) {
         // The receiver only goes when the simulator stops; then nothing is pushed any more.
-        let _ = self.queue.send(Push {
-            due: Instant::now() + delay,
-            tries: 0,
-            body,
-        });
+        let _ = self.queue.send(Push { due: Instant::now() + delay, tries: 0, body });
     }
 }
 
@@ -80,18 +76,10 @@ impl Target {
     /// Reads a `http://` URL.
     pub fn parse(url: &str) -> anyhow::Result<Self> {
         let url = Url::parse(url).context("the push URL is malformed")?;
-        ensure!(
-            url.scheme() == "http",
-            "the push URL must begin with http://"
-        );
-        let Some(name) = url.host_str() else {
-            bail!("the push URL names no host")
-        };
+        ensure!(url.scheme() == "http", "the push URL must begin with http://");
+        let Some(name) = url.host_str() else { bail!("the push URL names no host") };
         let port = url.port().unwrap_or(80);
-        let query = url
-            .query()
-            .map(|query| format!("?{query}"))
-            .unwrap_or_default();
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         Ok(Self {
             address: format!("{name}:{port}"),
             host: format!("{name}:{port}"),
@@ -107,18 +95,12 @@ pub async fn run(
     retries: Vec<Duration>,
     report: impl Fn(Tried) + Clone + Send + Sync + 'static,
 ) {
-    let courier = Arc::new(Courier {
-        target,
-        idle: Mutex::new(Vec::new()),
-        permits: Semaphore::new(PUSHES_AT_ONCE),
-    });
+    let courier = Arc::new(Courier { target, idle: Mutex::new(Vec::new()), permits: Semaphore::new(PUSHES_AT_ONCE) });
     let (again, mut refused) = mpsc::unbounded_channel();
     let mut waiting = BinaryHeap::new();
     let mut under_way = tokio::task::JoinSet::new();
     loop {
-        let due = waiting
-            .peek()
-            .map_or_else(far_future, |Reverse(push): &Reverse<Push>| push.due);
+        let due = waiting.peek().map_or_else(far_future, |Reverse(push): &Reverse<Push>| push.due);
         tokio::select! {
             Some(push) = pushes.recv() => waiting.push(Reverse(push)),
             Some(push) = refused.recv() => waiting.push(Reverse(push)),
@@ -151,12 +133,7 @@ struct Courier {
 
 impl Courier {
     /// Tries once; gives the push back where it is to be tried again.
-    async fn attempt(
-        &self,
-        mut push: Push,
-        retries: &[Duration],
-        report: impl Fn(Tried),
-    ) -> Option<Push> {
+    async fn attempt(&self, mut push: Push, retries: &[Duration], report: impl Fn(Tried)) -> Option<Push> {
         let _permit = self.permits.acquire().await;
         let posted = tokio::time::timeout(PUSH_TIMEOUT, self.post(&push.body)).await;
         if posted.is_ok_and(|posted| posted.unwrap_or(false)) {
@@ -236,16 +213,11 @@ fn parse_answer(buffer: &[u8], ended: bool) -> anyhow::Result<Option<CustomerAns
         return Ok(None);
     };
     let header = |name: &str| {
-        let found = head
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name));
+        let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
         found.map(|header| header.value.trim_ascii())
     };
     let wire = &buffer[length..];
-    let body = if header("transfer-encoding")
-        .is_some_and(|value| value.eq_ignore_ascii_case(b"chunked"))
-    {
+    let body = if header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case(b"chunked")) {
         http::join_chunks(wire).ok().flatten().map(|(body, _)| body)
     } else if let Some(declared) = header("content-length") {
         let declared: usize = std::str::from_utf8(declared)?.parse()?;
@@ -255,20 +227,12 @@ fn parse_answer(buffer: &[u8], ended: bool) -> anyhow::Result<Option<CustomerAns
     };
     let closes = header("connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
     let status = head.code.unwrap_or_default();
-    Ok(body.map(|body| CustomerAnswer {
-        status,
-        body,
-        keep_alive: !ended && !closes,
-    }))
+    Ok(body.map(|body| CustomerAnswer { status, body, keep_alive: !ended && !closes }))
 }
 
 /// The form of a delivery receipt; `at` is the time since the Unix epoch. The words are not published.
 pub fn receipt_form(code: i64, mobile: &str, smsid: &str, at: Duration) -> String {
-    let msg = if code == super::codes::ACCEPTED {
-        "发送成功"
-    } else {
-        "发送失败"
-    };
+    let msg = if code == super::codes::ACCEPTED { "发送成功" } else { "发送失败" };
     Serializer::new(String::new())
         .append_pair("code", &code.to_string())
         .append_pair("msg", msg)
@@ -293,10 +257,7 @@ fn shanghai_time(at: Duration) -> String {
     let seconds = i64::try_from(at.as_secs()).unwrap_or_default();
     let utc = DateTime::from_timestamp(seconds, 0).unwrap_or_default();
     match FixedOffset::east_opt(SHANGHAI_OFFSET) {
-        Some(shanghai) => utc
-            .with_timezone(&shanghai)
-            .format("%Y-%m-%d %H:%M:%S")
-            .to_string(),
+        Some(shanghai) => utc.with_timezone(&shanghai).format("%Y-%m-%d %H:%M:%S").to_string(),
         None => String::new(),
     }
 }
@@ -307,12 +268,7 @@ mod tests {
 
     #[test]
     fn a_receipt_is_a_form_with_shanghai_time() {
-        let form = receipt_form(
-            2,
-            "13800138000",
-            "17954495980000000001",
-            Duration::from_secs(1_795_449_598),
-        );
+        let form = receipt_form(2, "13800138000", "17954495980000000001", Duration::from_secs(1_795_449_598));
         assert_eq!(
             form,
             "code=2&msg=%E5%8F%91%E9%80%81%E6%88%90%E5%8A%9F&mobilephone=13800138000\
@@ -323,29 +279,17 @@ mod tests {
     #[test]
     fn an_answer_ends_by_length_chunks_or_the_stream() {
         let body = |wire: &str, ended| {
-            parse_answer(wire.as_bytes(), ended)
-                .unwrap()
-                .map(|answer| (answer.body, answer.keep_alive))
+            parse_answer(wire.as_bytes(), ended).unwrap().map(|answer| (answer.body, answer.keep_alive))
         };
         let success = |keep_alive| Some((b"success".to_vec(), keep_alive));
-        assert_eq!(
-            body("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nsuccess", false),
-            success(true)
-        );
-        assert_eq!(
-            body("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nsucc", false),
-            None
-        );
-        let chunked =
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nsuccess\r\n0\r\n\r\n";
+        assert_eq!(body("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nsuccess", false), success(true));
+        assert_eq!(body("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nsucc", false), None);
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nsuccess\r\n0\r\n\r\n";
         assert_eq!(body(chunked, false), success(true));
         assert_eq!(body("HTTP/1.1 200 OK\r\n\r\nsuccess", false), None);
         assert_eq!(body("HTTP/1.1 200 OK\r\n\r\nsuccess", true), success(false));
         assert_eq!(
-            body(
-                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 7\r\n\r\nsuccess",
-                false
-            ),
+            body("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 7\r\n\r\nsuccess", false),
             success(false)
         );
     }
@@ -353,10 +297,7 @@ mod tests {
     #[test]
     fn a_target_is_a_plain_http_url() {
         let target = Target::parse("http://127.0.0.1:9465/ihuyi/receipt/s3cret?x=1").unwrap();
-        assert_eq!(
-            (target.address.as_str(), target.path.as_str()),
-            ("127.0.0.1:9465", "/ihuyi/receipt/s3cret?x=1")
-        );
+        assert_eq!((target.address.as_str(), target.path.as_str()), ("127.0.0.1:9465", "/ihuyi/receipt/s3cret?x=1"));
         assert!(Target::parse("https://example.com/").is_err());
     }
 }

@@ -105,9 +105,7 @@ mod tests {
 
     fn refusal() -> Reply {
         Reply {
-            code: 406,
-            msg: "手机格式不正确，格式为11位的数字.".into(),
-            detail: Detail::Smsid("0".into()),
+            code: 406, msg: "手机格式不正确，格式为11位的数字.".into(), detail: Detail::Smsid("0".into())
         }
     }
 
@@ -120,60 +118,24 @@ mod tests {
     #[test]
     fn json_is_flat() {
         let raw = spelt(&refusal(), Format::Json, &Wire::default());
-        assert_eq!(
-            raw,
-            r#"{"code":406,"msg":"手机格式不正确，格式为11位的数字.","smsid":"0"}"#
-        );
-        let escaped = spelt(
-            &refusal(),
-            Format::Json,
-            &Wire {
-                json_escapes: true,
-                ..Wire::default()
-            },
-        );
-        assert!(
-            escaped.starts_with(r#"{"code":406,"msg":"\u624b\u673a"#),
-            "{escaped}"
-        );
+        assert_eq!(raw, r#"{"code":406,"msg":"手机格式不正确，格式为11位的数字.","smsid":"0"}"#);
+        let escaped = spelt(&refusal(), Format::Json, &Wire { json_escapes: true, ..Wire::default() });
+        assert!(escaped.starts_with(r#"{"code":406,"msg":"\u624b\u673a"#), "{escaped}");
     }
 
     #[test]
     fn num_is_a_number_or_a_string() {
-        let reply = Reply {
-            code: 2,
-            msg: "查询成功".into(),
-            detail: Detail::Num(42),
-        };
-        assert_eq!(
-            spelt(&reply, Format::Json, &Wire::default()),
-            r#"{"code":2,"msg":"查询成功","num":42}"#
-        );
-        let wire = Wire {
-            num_as_string: true,
-            ..Wire::default()
-        };
-        assert_eq!(
-            spelt(&reply, Format::Json, &wire),
-            r#"{"code":2,"msg":"查询成功","num":"42"}"#
-        );
+        let reply = Reply { code: 2, msg: "查询成功".into(), detail: Detail::Num(42) };
+        assert_eq!(spelt(&reply, Format::Json, &Wire::default()), r#"{"code":2,"msg":"查询成功","num":42}"#);
+        let wire = Wire { num_as_string: true, ..Wire::default() };
+        assert_eq!(spelt(&reply, Format::Json, &wire), r#"{"code":2,"msg":"查询成功","num":"42"}"#);
     }
 
     #[test]
     fn the_namespace_follows_the_host() {
         let xml = spelt(&refusal(), Format::Xml { cn: true }, &Wire::default());
-        assert!(
-            xml.contains("<SubmitResult xmlns=\"http://106.ihuyi.cn/\">\n<code>406</code>\n"),
-            "{xml}"
-        );
-        let bare = spelt(
-            &refusal(),
-            Format::Xml { cn: false },
-            &Wire {
-                no_namespace: true,
-                ..Wire::default()
-            },
-        );
+        assert!(xml.contains("<SubmitResult xmlns=\"http://106.ihuyi.cn/\">\n<code>406</code>\n"), "{xml}");
+        let bare = spelt(&refusal(), Format::Xml { cn: false }, &Wire { no_namespace: true, ..Wire::default() });
         assert!(bare.contains("\n<SubmitResult>\n"), "{bare}");
     }
 }

@@ -91,10 +91,7 @@ impl Faults {
             (Fault::Html, self.html),
             (Fault::Garbage, self.garbage),
         ];
-        let codes = self
-            .codes
-            .iter()
-            .map(|(code, share)| (Fault::Code(*code), *share));
+        let codes = self.codes.iter().map(|(code, share)| (Fault::Code(*code), *share));
         let mut point = rng.f64();
         codes.chain(shares).find_map(|(fault, share)| {
             point -= share;

@@ -136,7 +136,7 @@ impl Store {
              ), moved as (
                  update jobs j
                  set state = i.state, wait_reason = i.wait_reason, due_at = i.due_at, on_room = i.on_room,
-                     account = i.account, claim_id = i.claim_id,
+                     account = coalesce(i.account, j.account), claim_id = i.claim_id,
                      attempts = j.attempts + (i.state = 'submitting')::int,
                      requests = j.requests + (i.state = 'submitting')::int,
                      claimed_until = case when i.state = 'submitting' then now() + make_interval(secs => $9) end,
@@ -153,7 +153,7 @@ impl Store {
              select claim_id, attempts, requests from moved",
         )
         .bind(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.account.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.account.as_deref()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.claim_id).collect::<Vec<_>>())
         .bind(after)
         .bind(entries.states)

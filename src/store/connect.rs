@@ -4,9 +4,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::Executor;
 use sqlx::migrate::Migrate;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::Executor;
 
 use super::error::ledger_error;
 use crate::dispatch::ports::LedgerError;
@@ -15,7 +15,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Commits are durable whatever the server's default is: an attempt that a power cut could undo
 /// would be a message sent in silence. The rest ends what hangs on a dead client or a lost network.
-const SESSION: &str = "set synchronous_commit = on; set statement_timeout = '60s'; set lock_timeout = '30s'; \
+pub(super) const SESSION: &str = "set synchronous_commit = on; set statement_timeout = '60s'; set lock_timeout = '30s'; \
      set idle_in_transaction_session_timeout = '60s'; set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; \
      set tcp_keepalives_count = 3; set timezone = 'UTC'";
 
@@ -71,8 +71,11 @@ impl Store {
     pub async fn check_migrations(&self) -> Result<(), MigrationError> {
         let mut connection = self.pool.acquire().await.map_err(ledger_error)?;
         let table = MIGRATIONS.table_name.as_ref();
-        let known: Option<String> = sqlx::query_scalar("select to_regclass($1)::text").bind(table)
-            .fetch_one(&mut *connection).await.map_err(ledger_error)?;
+        let known: Option<String> = sqlx::query_scalar("select to_regclass($1)::text")
+            .bind(table)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(ledger_error)?;
         let applied = match known {
             Some(_) => connection.list_applied_migrations(table).await.map_err(migrate_error)?,
             None => Vec::new(),

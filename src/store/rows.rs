@@ -22,8 +22,10 @@ pub(super) fn released(row: &PgRow) -> Result<Released, LedgerError> {
         Some(text) => Payload::Text(text),
         None => Payload::Template {
             id: row.try_get("template_id").map_err(column)?,
-            variables: serde_json::from_str(&row.try_get::<Option<String>, _>("variables").map_err(column)?.unwrap_or_default())
-                .map_err(|_| broken("variables"))?,
+            variables: serde_json::from_str(
+                &row.try_get::<Option<String>, _>("variables").map_err(column)?.unwrap_or_default(),
+            )
+            .map_err(|_| broken("variables"))?,
         },
     };
     let job = Job {

@@ -158,8 +158,7 @@ impl Store {
                 Ok(ParkedJobs {
                     account: row.try_get("account").map_err(ledger_error)?,
                     mobile: Mobile::parse(row.try_get("mobile").map_err(ledger_error)?).map_err(|_| unreadable())?,
-                    priority: Priority::parse(row.try_get("priority").map_err(ledger_error)?)
-                        .ok_or_else(unreadable)?,
+                    priority: Priority::parse(row.try_get("priority").map_err(ledger_error)?).ok_or_else(unreadable)?,
                     due_at: row.try_get("due_at").map_err(ledger_error)?,
                     on_room: row.try_get("on_room").map_err(ledger_error)?,
                     jobs: row.try_get::<i64, _>("jobs").map_err(ledger_error)?.clamp(0, 1 << 30) as u32,

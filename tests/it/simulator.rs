@@ -12,15 +12,10 @@ async fn a_right_submit_is_taken_logged_and_scripts_come_first() {
     simulator.script(MOBILE, vec![Scripted::Code(4080, "慢".into())]);
     let mut client = Client::connect(&simulator).await;
     assert_eq!(
-        client
-            .call(Submit::dynamic(MOBILE, TEXT).json().post())
-            .await
-            .body,
+        client.call(Submit::dynamic(MOBILE, TEXT).json().post()).await.body,
         r#"{"code":4080,"msg":"慢","smsid":"0"}"#
     );
-    let answer = client
-        .call(Submit::dynamic(MOBILE, TEXT).json().get())
-        .await;
+    let answer = client.call(Submit::dynamic(MOBILE, TEXT).json().get()).await;
     assert_eq!(answer.code(), 2, "{answer:?}");
     let submissions = simulator.wait_for(2).await;
     assert_eq!(submissions[1].code, Some(2));

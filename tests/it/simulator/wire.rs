@@ -30,10 +30,7 @@ pub struct Answer {
 impl Client {
     pub async fn connect(simulator: &Simulator) -> Self {
         let stream = TcpStream::connect(simulator.address()).await.unwrap();
-        Self {
-            stream,
-            buffer: Vec::new(),
-        }
+        Self { stream, buffer: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -52,11 +49,7 @@ impl Client {
             if let Some(answer) = self.take_answer() {
                 return answer;
             }
-            assert!(
-                self.read().await.unwrap() > 0,
-                "closed after {:?}",
-                self.buffer
-            );
+            assert!(self.read().await.unwrap() > 0, "closed after {:?}", self.buffer);
         }
     }
 
@@ -71,11 +64,7 @@ impl Client {
     }
 
     fn take_answer(&mut self) -> Option<Answer> {
-        let end = self
-            .buffer
-            .windows(4)
-            .position(|window| window == b"\r\n\r\n")?
-            + 4;
+        let end = self.buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
         let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap();
         let length = header(&head, "content-length")?.parse::<usize>().unwrap();
         if self.buffer.len() < end + length {
@@ -137,12 +126,7 @@ impl Submit {
     }
 
     pub fn of(fields: &[(&str, &str)]) -> Self {
-        Self {
-            fields: fields
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
-                .collect(),
-        }
+        Self { fields: fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect() }
     }
 
     /// Sets a field, or adds it.
@@ -162,24 +146,15 @@ impl Submit {
     }
 
     pub fn encoded(&self) -> String {
-        url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(&self.fields)
-            .finish()
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.fields).finish()
     }
 
     pub fn post(&self) -> String {
-        post(
-            "/webservice/sms.php?method=Submit",
-            "application/x-www-form-urlencoded",
-            &self.encoded(),
-        )
+        post("/webservice/sms.php?method=Submit", "application/x-www-form-urlencoded", &self.encoded())
     }
 
     pub fn get(&self) -> String {
-        get(&format!(
-            "/webservice/sms.php?method=Submit&{}",
-            self.encoded()
-        ))
+        get(&format!("/webservice/sms.php?method=Submit&{}", self.encoded()))
     }
 }
 
@@ -195,15 +170,9 @@ pub fn post(target: &str, content_type: &str, body: &str) -> String {
 }
 
 pub fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 pub fn hex_md5(text: &str) -> String {
-    Md5::digest(text)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,181 @@
+//! One consuming session: a connection, a channel and a consumer for each priority. It ends as a
+//! whole; the dispatcher then starts a new one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Connection, Consumer};
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::BrokerError;
+use super::ack::{Fate, settle};
+use super::connect::connect;
+use super::properties::{RELEASED, decoded, describe, integer};
+use super::topology::Topology;
+use crate::dispatch::ports::{Arrival, Boxed, Consuming, Intake, Settle, Source, SourceError};
+use crate::domain::job::Priority;
+
+/// Consumers on all queues.
+struct Session {
+    connection: Connection,
+    receivers: JoinSet<String>,
+    settlers: JoinSet<String>,
+}
+
+/// How long acknowledgements that are on their way may take when a session closes.
+const FLUSH: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Connects, declares the topology, and consumes each priority with `prefetch` of its own.
+    async fn open(
+        url: &SecretString,
+        prefix: &str,
+        prefetch: u16,
+        intake: Arc<dyn Intake>,
+    ) -> Result<Session, BrokerError> {
+        let connection = connect(url, "consumer").await?;
+        let topology = Topology::new(prefix);
+        topology.declare(&connection.create_channel().await?).await?;
+        let (mut receivers, mut settlers) = (JoinSet::new(), JoinSet::new());
+        for priority in Priority::ALL.iter().copied() {
+            let channel = connection.create_channel().await?;
+            channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+            let consumer = channel
+                .basic_consume(
+                    topology.queue(priority).into(),
+                    format!("dispatcher-{priority}").into(),
+                    BasicConsumeOptions::default(),
+                    FieldTable::default(),
+                )
+                .await?;
+            let (fates, receiver) = mpsc::unbounded_channel();
+            settlers.spawn(async move {
+                settle(channel, receiver).await;
+                format!("the {priority} channel closed")
+            });
+            receivers.spawn(receive(consumer, priority, intake.clone(), fates));
+        }
+        Ok(Session { connection, receivers, settlers })
+    }
+
+    /// Waits for the end of any of its parts, and says which and why.
+    async fn first_end(&mut self) -> String {
+        let ended = tokio::select! {
+            Some(ended) = self.receivers.join_next() => ended,
+            Some(ended) = self.settlers.join_next() => ended,
+            else => return "it was closed".into(),
+        };
+        ended.unwrap_or_else(|error| format!("a consumer task failed: {error}"))
+    }
+
+    /// Ends it: acknowledgements that were given still go out; what was not acknowledged goes back
+    /// to the queues.
+    async fn shut(mut self) {
+        self.receivers.shutdown().await;
+        let flushed = async { while self.settlers.join_next().await.is_some() {} };
+        // They end when no delivery is held any more; a job that is still on the wire holds one.
+        let _ = tokio::time::timeout(FLUSH, flushed).await;
+        // An error only says that it is closed already.
+        let _ = self.connection.close(200, "bye".into()).await;
+    }
+}
+
+/// Hands over what arrives until the consumer ends; returns why it ended.
+async fn receive(
+    mut consumer: Consumer,
+    priority: Priority,
+    intake: Arc<dyn Intake>,
+    fates: mpsc::UnboundedSender<Fate>,
+) -> String {
+    while let Some(next) = consumer.next().await {
+        match next {
+            Ok(delivery) => intake.arrive(arrival(delivery, priority, &fates)),
+            Err(error) => return format!("the {priority} consumer failed: {error}"),
+        }
+    }
+    // The queue was deleted or moved, or the channel closed: either way, begin anew.
+    format!("the {priority} consumer was cancelled by the broker")
+}
+
+fn arrival(delivery: Delivery, priority: Priority, fates: &mpsc::UnboundedSender<Fate>) -> Arrival {
+    let properties = decoded(&delivery);
+    Arrival {
+        released: integer(&delivery.properties, RELEASED),
+        redelivered: delivery.redelivered,
+        priority,
+        properties,
+        delivery: Box::new(Handle {
+            tag: delivery.delivery_tag,
+            fates: fates.clone(),
+            exchange: delivery.exchange.as_str().to_owned(),
+            routing_key: delivery.routing_key.as_str().to_owned(),
+            redelivered: delivery.redelivered,
+            properties: delivery.properties,
+        }),
+        body: delivery.data,
+    }
+}
+
+/// One delivery, until it is settled.
+struct Handle {
+    tag: u64,
+    fates: mpsc::UnboundedSender<Fate>,
+    exchange: String,
+    routing_key: String,
+    redelivered: bool,
+    properties: BasicProperties,
+}
+
+impl Settle for Handle {
+    fn ack(&self) {
+        // When the channel is gone the delivery comes again, and is recognised.
+        let _ = self.fates.send(Fate::Ack(self.tag));
+    }
+
+    fn nack(&self) {
+        let _ = self.fates.send(Fate::Nack(self.tag));
+    }
+
+    fn describe(&self) -> String {
+        describe(&self.exchange, &self.routing_key, self.redelivered, &self.properties)
+    }
+}
+
+/// Opens sessions.
+pub struct JobSource {
+    url: SecretString,
+    prefix: String,
+    prefetch: u16,
+}
+
+impl JobSource {
+    /// Sessions with `prefetch` unacknowledged messages for each priority.
+    pub fn new(url: &SecretString, prefix: &str, prefetch: u16) -> Self {
+        JobSource { url: url.clone(), prefix: prefix.to_owned(), prefetch }
+    }
+}
+
+impl Source for JobSource {
+    fn open<'a>(&'a self, intake: Arc<dyn Intake>) -> Boxed<'a, Result<Box<dyn Consuming>, SourceError>> {
+        Box::pin(async move {
+            let session = Session::open(&self.url, &self.prefix, self.prefetch, intake).await;
+            session.map(|session| Box::new(session) as Box<dyn Consuming>).map_err(|error| SourceError(error.0))
+        })
+    }
+}
+
+impl Consuming for Session {
+    fn ended(&mut self) -> Boxed<'_, String> {
+        Box::pin(self.first_end())
+    }
+
+    fn close(self: Box<Self>) -> Boxed<'static, ()> {
+        Box::pin(self.shut())
+    }
+}

@@ -1,0 +1,156 @@
+//! Publishing with confirms: the broker has it, or we know that we do not know.
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+
+use super::BrokerError;
+use super::connect::connect;
+use super::properties::{PUBLISHED_MS, RELEASED, TRACEPARENT};
+use super::topology::Topology;
+use crate::dispatch::ports::{Boxed, PublishError, Publisher, Released};
+use crate::domain::job::Job;
+use crate::domain::message;
+
+/// AMQP's `persistent`.
+const PERSISTENT: u8 = 2;
+/// Publishes under way at a time: bounds memory, and the time until an error shows.
+const WINDOW: usize = 500;
+
+/// A publisher of jobs, with a connection of its own that is made anew when it breaks.
+pub struct JobPublisher {
+    url: SecretString,
+    topology: Topology,
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
+    connection: Connection,
+    channel: Channel,
+}
+
+impl JobPublisher {
+    /// A publisher that connects when it is first used.
+    pub fn new(url: &SecretString, prefix: &str) -> Self {
+        JobPublisher { url: url.clone(), topology: Topology::new(prefix), open: Mutex::new(None) }
+    }
+
+    /// A publisher that is connected.
+    pub async fn connect(url: &SecretString, prefix: &str) -> Result<Self, PublishError> {
+        let publisher = Self::new(url, prefix);
+        let open = publisher.open().await.map_err(publish_error)?;
+        *publisher.open.lock().await = Some(open);
+        Ok(publisher)
+    }
+
+    async fn open(&self) -> Result<Open, BrokerError> {
+        let connection = connect(&self.url, "publisher").await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        self.topology.declare(&channel).await?;
+        Ok(Open { connection, channel })
+    }
+
+    /// Publishes jobs in order; returns when the broker has confirmed all. After an error any of
+    /// them may or may not have arrived: publishing them again is safe, as their ids make them
+    /// repeats.
+    pub async fn publish(&self, jobs: &[Job]) -> Result<(), PublishError> {
+        self.publish_all(jobs.iter().map(|job| (job, None)).collect()).await
+    }
+
+    /// Closes the connection.
+    pub async fn close(&self) {
+        if let Some(open) = self.open.lock().await.take() {
+            let _ = open.connection.close(200, "bye".into()).await;
+        }
+    }
+
+    /// The lock is held for the whole batch: batches do not mix, so order is kept.
+    async fn publish_all(&self, jobs: Vec<(&Job, Option<i64>)>) -> Result<(), PublishError> {
+        let mut guard = self.open.lock().await;
+        let open = match guard.take() {
+            Some(open) if open.channel.status().connected() => open,
+            _ => self.open().await.map_err(publish_error)?,
+        };
+        for window in jobs.chunks(WINDOW) {
+            if let Err(error) = publish_window(&open.channel, &self.topology, window).await {
+                let _ = open.connection.close(200, "bye".into()).await;
+                return Err(error);
+            }
+        }
+        *guard = Some(open);
+        Ok(())
+    }
+}
+
+/// All are sent before the first confirm is awaited; every confirm is awaited, even after an error,
+/// because lapin keeps the ones that nobody awaits.
+async fn publish_window(
+    channel: &Channel,
+    topology: &Topology,
+    jobs: &[(&Job, Option<i64>)],
+) -> Result<(), PublishError> {
+    let mut confirms = Vec::with_capacity(jobs.len());
+    let mut failure = None;
+    for (job, seq) in jobs {
+        match publish_one(channel, topology, job, *seq).await {
+            Ok(confirm) => confirms.push(confirm),
+            Err(error) => {
+                failure = Some(publish_error(error.into()));
+                break;
+            }
+        }
+    }
+    for confirm in confirms {
+        let problem = match confirm.await {
+            Ok(Confirmation::Ack(None)) => continue,
+            // Mandatory and returned: no queue took it.
+            Ok(Confirmation::Ack(Some(_))) => PublishError("no queue takes it".into()),
+            Ok(Confirmation::Nack(_)) => PublishError("the broker refused it: a queue is full or has no leader".into()),
+            Ok(Confirmation::NotRequested) => PublishError("the channel gives no confirms".into()),
+            Err(error) => publish_error(error.into()),
+        };
+        failure.get_or_insert(problem);
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+async fn publish_one(
+    channel: &Channel,
+    topology: &Topology,
+    job: &Job,
+    seq: Option<i64>,
+) -> Result<lapin::PublisherConfirm, lapin::Error> {
+    let described = message::properties(job);
+    let mut headers = FieldTable::default();
+    if let Some(ms) = described.timestamp_ms {
+        headers.insert(PUBLISHED_MS.into(), AMQPValue::LongLongInt(ms));
+    }
+    if let Some(traceparent) = described.traceparent {
+        headers.insert(TRACEPARENT.into(), AMQPValue::LongString(traceparent.into()));
+    }
+    if let Some(seq) = seq {
+        headers.insert(RELEASED.into(), AMQPValue::LongLongInt(seq));
+    }
+    let properties = BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(job.id.as_str().into())
+        .with_headers(headers);
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    let exchange = topology.jobs().into();
+    channel.basic_publish(exchange, described.routing_key.into(), options, &message::encode(job), properties).await
+}
+
+impl Publisher for JobPublisher {
+    fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>> {
+        let jobs = jobs.iter().map(|released| (&released.job, Some(released.seq))).collect();
+        Box::pin(self.publish_all(jobs))
+    }
+}
+
+fn publish_error(error: BrokerError) -> PublishError {
+    PublishError(error.0)
+}

@@ -1,0 +1,378 @@
+//! The path of one job: turn → admit → depart → submit → judge → decide → record → settle.
+//!
+//! Each step is committed before the next one relies on it, so a crash between any two lines leaves
+//! the job where another process can take it up:
+//!
+//! - before the claim: the message is not acknowledged and comes again;
+//! - between claim and record: the row is `submitting`; its claim runs out and it becomes `in_doubt`
+//!   (or is resent, if the job says so), because the request may have left;
+//! - between record and acknowledgement: the message comes again and is recognised.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::sync::{SemaphorePermit, oneshot};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::batch::Refused;
+use super::desk::{Desk, Notice};
+use super::pacer::Pace;
+use super::ports::*;
+use crate::domain::decide::{Facts, Next, decide};
+use crate::domain::job::{Job, Outcome, State};
+use crate::domain::message::{RejectReason, Rejection};
+use crate::domain::pace::account::Mode;
+use crate::domain::pace::{Ticket, Turn};
+use crate::domain::verdict::{Answer, Reply, judge};
+
+/// A claim older than this does not leave any more: it protects its attempt for so long only, and
+/// the gateway's timeout has to fit in.
+const FRESH: Duration = Duration::from_secs(15);
+
+/// What a claim must outlast beyond the gateway's timeout: the wait until departure, and the commit
+/// of the outcome.
+pub const CLAIM_MARGIN: Duration = Duration::from_secs(30);
+
+/// A job on its way.
+pub(super) struct Parcel {
+    pub job: Arc<Job>,
+    /// Names the job and its payload.
+    pub key: [u8; 16],
+    /// The account that sends it.
+    pub account: usize,
+    /// Its place in the order of arrival.
+    pub seq: i64,
+    /// Postgres has held it.
+    pub released: bool,
+    /// The broker has given its message out before.
+    pub redelivered: bool,
+    pub pace: Arc<Pace>,
+    /// The message as received, in case it is refused after all.
+    pub body: Vec<u8>,
+    pub delivery: Box<dyn Settle>,
+}
+
+/// How its way begins.
+pub(super) enum Start {
+    /// It waits for its turn at the limiters.
+    Turn(Ticket, oneshot::Receiver<Turn>),
+    /// It is stored without a turn.
+    Known(Entry),
+}
+
+/// How its way ended.
+#[derive(Debug)]
+pub(super) enum Delivered {
+    /// Its fate is committed: acknowledge.
+    Settled,
+    /// Postgres refuses it: give it back.
+    Unsettled,
+    /// The session or the process ends: leave it.
+    Left,
+}
+
+/// A committed attempt.
+struct Attempt<'a> {
+    parcel: &'a Parcel,
+    claim: Claim,
+    claimed: Instant,
+    /// Its place in the pacer; none for one that goes past the limiters.
+    ticket: Option<Ticket>,
+    resigned_before: bool,
+}
+
+impl Desk {
+    /// The path of one job.
+    pub(super) async fn deliver(&self, parcel: &Parcel, start: Start) -> Delivered {
+        let Some((entry, ticket)) = self.turn(parcel, start).await else { return Delivered::Left };
+        let begun = Instant::now();
+        let claim = match self.admit(parcel, entry).await {
+            Ok(Some(claim)) => claim,
+            not_claimed => {
+                if let Some(ticket) = ticket {
+                    parcel.pace.act(|pacer, now| pacer.abandoned(ticket, now));
+                }
+                return if not_claimed.is_ok() { Delivered::Settled } else { Delivered::Unsettled };
+            }
+        };
+        let first = Attempt { parcel, claim, claimed: begun, ticket, resigned_before: false };
+        match self.attempts(first).await {
+            Ok(()) => Delivered::Settled,
+            Err(_) => Delivered::Unsettled,
+        }
+    }
+
+    /// Waits for the job's turn. `None`: the session has ended.
+    async fn turn(&self, parcel: &Parcel, start: Start) -> Option<(Entry, Option<Ticket>)> {
+        let (ticket, turn) = match start {
+            Start::Known(entry) => return Some((entry, None)),
+            Start::Turn(ticket, turn) => (ticket, turn.await.ok()?),
+        };
+        match turn {
+            Turn::Go(_) if self.is_draining() => {
+                parcel.pace.act(|pacer, now| pacer.abandoned(ticket, now));
+                None
+            }
+            Turn::Go(waited) => {
+                let seconds = &self.metrics.limiter_wait;
+                seconds.with_label_values(&["mobile"]).observe(waited.mobile.as_secs_f64());
+                seconds.with_label_values(&["account"]).observe(waited.account.as_secs_f64());
+                Some((Entry::Claim, Some(ticket)))
+            }
+            Turn::Park(park) => {
+                let now = Utc::now();
+                let due_at = park.due.map(|due| parcel.pace.wall(due, now));
+                Some((Entry::Wait { reason: park.reason, due_at, on_room: park.on_room }, None))
+            }
+            Turn::Expired => Some((Entry::Expired, None)),
+        }
+    }
+
+    /// Commits the claim, or what else is to become of the job. `None`: nothing more is to be done.
+    async fn admit(&self, parcel: &Parcel, entry: Entry) -> Result<Option<Claim>, Refused> {
+        if parcel.released {
+            match self.readmit(parcel, From::Queued, entry).await? {
+                Readmitted::Claimed(claim) => return Ok(Some(claim)),
+                Readmitted::Stored => self.note_entry(parcel, entry),
+                Readmitted::Elsewhere(state) => debug!(job = parcel.job.id, %state, "a second copy of a released job"),
+                // Postgres has lost the row, the broker not the message: it is a job all the same.
+                Readmitted::Missing => return self.admit_fresh(parcel, entry).await,
+            }
+            return Ok(None);
+        }
+        self.admit_fresh(parcel, entry).await
+    }
+
+    async fn admit_fresh(&self, parcel: &Parcel, entry: Entry) -> Result<Option<Claim>, Refused> {
+        let row = Admission {
+            job: parcel.job.clone(),
+            account: self.account_name(parcel.account).to_owned(),
+            seq: parcel.seq,
+            claim_id: self.next_claim(),
+            entry,
+        };
+        match self.admissions.commit(row).await? {
+            Admitted::Claimed(claim) => {
+                self.recent.insert(parcel.key);
+                return Ok(Some(claim));
+            }
+            Admitted::Stored => {
+                self.recent.insert(parcel.key);
+                self.note_entry(parcel, entry);
+            }
+            Admitted::Repeat(_) => {
+                self.recent.insert(parcel.key);
+                self.note_repeat(parcel.redelivered);
+            }
+            Admitted::Conflict => self.refuse_conflict(parcel).await?,
+        }
+        Ok(None)
+    }
+
+    async fn readmit(&self, parcel: &Parcel, from: From, entry: Entry) -> Result<Readmitted, Refused> {
+        let account = Some(self.account_name(parcel.account).to_owned());
+        let row = Readmission { id: parcel.job.id.clone(), account, claim_id: self.next_claim(), from, entry };
+        self.readmissions.commit(row).await
+    }
+
+    async fn refuse_conflict(&self, parcel: &Parcel) -> Result<(), Refused> {
+        let detail = "`id` is known with another mobile, content, template, variables or account: \
+                      use a new id for a new job";
+        let refusal = Refusal {
+            rejection: Rejection::new(RejectReason::IdConflict, detail),
+            body: parcel.body.as_slice().into(),
+            properties: parcel.delivery.describe(),
+        };
+        self.refuse_row(refusal).await
+    }
+
+    /// Keeps a message that is no job.
+    pub(super) async fn refuse(&self, refusal: Refusal) -> Delivered {
+        match self.refuse_row(refusal).await {
+            Ok(()) => Delivered::Settled,
+            Err(_) => Delivered::Unsettled,
+        }
+    }
+
+    async fn refuse_row(&self, refusal: Refusal) -> Result<(), Refused> {
+        let reason = refusal.rejection.reason;
+        self.refusals.commit(refusal).await?;
+        self.metrics.rejected.with_label_values(&[reason.as_str()]).inc();
+        Ok(())
+    }
+
+    /// Attempts until one needs no other at once: one, but for an expired dynamic password.
+    async fn attempts(&self, first: Attempt<'_>) -> Result<(), Refused> {
+        let mut attempt = first;
+        while self.attempt(&attempt).await? == Again::AtOnce {
+            let claimed = Instant::now();
+            let from = From::Again(attempt.claim.request);
+            match self.readmit(attempt.parcel, from, Entry::Claim).await? {
+                Readmitted::Claimed(claim) => {
+                    attempt = Attempt { claim, claimed, ticket: None, resigned_before: true, ..attempt };
+                }
+                // It was cancelled, or the release duty was quicker.
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// One attempt: from its claim to its record.
+    async fn attempt(&self, attempt: &Attempt<'_>) -> Result<Again, Refused> {
+        let reply = match self.depart(attempt).await {
+            Ok(permit) => self.submit(attempt, permit).await,
+            Err(reason) => self.stay(attempt, reason),
+        };
+        let outcome = judge(&reply, &self.settings.codes);
+        let decision = decide(self.facts(attempt), outcome, &reply, &self.settings.retry, Utc::now(), fastrand::f64());
+        let again = if matches!(decision.next, Next::Again { .. }) { Again::AtOnce } else { Again::No };
+        let account = attempt.parcel.account;
+        self.heed(account, decision.outcome, &reply, &attempt.parcel.pace);
+        let state = decision.next.state();
+        let (outcome, answer, message) = (decision.outcome, answer_of(&reply), words_of(reply));
+        let code = answer.as_ref().map(|answer| answer.code);
+        let id = attempt.parcel.job.id.clone();
+        let record = Record { id, request: attempt.claim.request, decision, answer, message };
+        if !self.records.commit(record).await? {
+            warn!(job = attempt.parcel.job.id, %outcome, "an outcome came after the attempt was settled");
+        }
+        self.count(attempt, outcome, state, code);
+        Ok(again)
+    }
+
+    /// Waits for a place on the wire and a token of the account. An error says why the request must
+    /// not leave any more.
+    async fn depart(&self, attempt: &Attempt<'_>) -> Result<SemaphorePermit<'_>, &'static str> {
+        let account = attempt.parcel.account;
+        // The semaphores are never closed.
+        let permit = self.wires[account].acquire().await.map_err(|_| "the dispatcher has ended")?;
+        let pace = &attempt.parcel.pace;
+        while let Err(at) = pace.act(|pacer, now| pacer.depart(account, now)) {
+            tokio::time::sleep(at.saturating_sub(pace.now())).await;
+        }
+        if attempt.claimed.elapsed() > FRESH {
+            return Err("the claim was committed too slowly");
+        }
+        if attempt.parcel.job.is_expired(Utc::now()) {
+            return Err("the job expired");
+        }
+        Ok(permit)
+    }
+
+    async fn submit(&self, attempt: &Attempt<'_>, permit: SemaphorePermit<'_>) -> Reply {
+        let Parcel { job, account, pace, .. } = attempt.parcel;
+        let departed = pace.now();
+        let reply = self.ports.gateway.submit(*account, job.mobile, &job.payload, Utc::now()).await;
+        drop(permit);
+        let took = pace.now().saturating_sub(departed);
+        self.metrics.submit_seconds.with_label_values(&[self.account_name(*account)]).observe(took.as_secs_f64());
+        let opened = pace.act(|pacer, now| {
+            let opened = match &reply {
+                Reply::NotSent(_) => pacer.circuit.failed(now),
+                Reply::Answer(_) | Reply::Unknown(_) => {
+                    pacer.circuit.reached();
+                    false
+                }
+            };
+            if let Some(ticket) = attempt.ticket {
+                pacer.replied(ticket, departed, now);
+            }
+            self.metrics.circuit_open.set(i64::from(pacer.circuit.is_open()));
+            opened
+        });
+        if let (true, Reply::NotSent(reason)) = (opened, &reply) {
+            warn!(reason, "the gateway cannot be reached: holding jobs, probing with one");
+        }
+        reply
+    }
+
+    /// The request does not leave: its places are given back.
+    fn stay(&self, attempt: &Attempt<'_>, reason: &str) -> Reply {
+        if let Some(ticket) = attempt.ticket {
+            attempt.parcel.pace.act(|pacer, now| pacer.abandoned(ticket, now));
+        }
+        Reply::NotSent(reason.to_owned())
+    }
+
+    fn facts(&self, attempt: &Attempt<'_>) -> Facts {
+        Facts {
+            attempts: attempt.claim.attempts,
+            requests: attempt.claim.request,
+            resigned_before: attempt.resigned_before,
+            on_unknown: attempt.parcel.job.on_unknown,
+        }
+    }
+
+    /// Pauses an account that cannot send; resumes one whose probe was taken.
+    fn heed(&self, account: usize, outcome: Outcome, reply: &Reply, pace: &Pace) {
+        let mode = pace.act(|pacer, now| {
+            let before = pacer.mode(account);
+            match (outcome, before) {
+                (Outcome::Account, Mode::Active | Mode::Probing { .. }) => pacer.set_mode(account, Mode::Paused, now),
+                // Neither taken nor the account's fault: the next job probes.
+                (Outcome::Accepted, _) => {}
+                (_, Mode::Probing { .. }) => pacer.set_mode(account, Mode::Probing { out: false }, now),
+                _ => {}
+            }
+            before
+        });
+        let notice = match (outcome, mode, reply) {
+            (Outcome::Account, Mode::Active | Mode::Probing { .. }, Reply::Answer(Answer { code, .. })) => {
+                let (_, meaning) = crate::domain::codes::meaning(*code).unwrap_or(("", "refused by the gateway"));
+                Notice::Faulty { account, reason: format!("code {code}: {meaning}") }
+            }
+            (Outcome::Accepted, Mode::Probing { .. }, _) => Notice::Cured { account },
+            _ => return,
+        };
+        self.notify(notice);
+    }
+
+    fn count(&self, attempt: &Attempt<'_>, outcome: Outcome, state: State, code: Option<i64>) {
+        let Parcel { job, account, .. } = attempt.parcel;
+        let name = self.account_name(*account);
+        self.metrics.submission(name, outcome, code);
+        if state.is_settled() || state == State::InDoubt {
+            self.metrics.finished(name, state, code, 1);
+        }
+        if let (State::Accepted, Some(published)) = (state, job.published_at) {
+            let seconds = (Utc::now() - published).num_milliseconds().max(0) as f64 / 1_000.0;
+            self.metrics.latency_seconds.with_label_values(&[job.priority.as_str()]).observe(seconds);
+        }
+    }
+
+    fn note_entry(&self, parcel: &Parcel, entry: Entry) {
+        if entry == Entry::Expired {
+            self.metrics.finished(self.account_name(parcel.account), State::Expired, None, 1);
+        }
+    }
+
+    /// A message that was given out before is no repeat of its publisher's.
+    pub(super) fn note_repeat(&self, redelivered: bool) {
+        if !redelivered {
+            self.metrics.duplicates.inc();
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    No,
+    AtOnce,
+}
+
+fn answer_of(reply: &Reply) -> Option<Answer> {
+    match reply {
+        Reply::Answer(answer) => Some(answer.clone()),
+        Reply::NotSent(_) | Reply::Unknown(_) => None,
+    }
+}
+
+fn words_of(reply: Reply) -> String {
+    match reply {
+        Reply::Answer(answer) => answer.message,
+        Reply::NotSent(reason) | Reply::Unknown(reason) => reason,
+    }
+}

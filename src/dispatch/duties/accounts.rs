@@ -1,0 +1,130 @@
+//! Accounts pause and resume: by the gateway's word, by a probe, by an operator in another process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+use super::pause;
+use crate::dispatch::desk::{Desk, Notice};
+use crate::dispatch::pacer::Pace;
+use crate::dispatch::ports::{AccountRow, Balance, LedgerError};
+use crate::domain::pace::account::Mode;
+
+/// The longest wait between two probes, in units of the first.
+const PROBE_BACKOFF: u32 = 10;
+
+/// When a paused account is asked for its balance next.
+struct Probe {
+    at: Instant,
+    wait: Duration,
+}
+
+pub(super) async fn run(
+    desk: Arc<Desk>,
+    pace: Arc<Pace>,
+    notices: Arc<Mutex<mpsc::UnboundedReceiver<Notice>>>,
+    stop: CancellationToken,
+) {
+    let mut probes = HashMap::new();
+    let mut notices = notices.lock().await;
+    while !stop.is_cancelled() {
+        tokio::select! {
+            notice = notices.recv() => if let Some(notice) = notice { heed(&desk, notice).await },
+            () = pause(desk.settings.tempo.accounts, &stop) => {}
+        }
+        if !notices.is_empty() {
+            continue;
+        }
+        match refresh(&desk, &pace).await {
+            Ok(rows) => probe_due(&desk, &pace, &rows, &mut probes).await,
+            Err(error) => debug!(%error, "accounts are looked at again later"),
+        }
+    }
+}
+
+/// Commits a notice; tries until Postgres takes it.
+async fn heed(desk: &Desk, notice: Notice) {
+    loop {
+        let done = match &notice {
+            Notice::Faulty { account, reason } => {
+                let name = desk.account_name(*account);
+                let paused = desk.ports.upkeep.pause(name, reason).await;
+                if let Ok(true) = paused {
+                    error!(account = name, reason, "the account is paused: its jobs wait");
+                }
+                paused
+            }
+            Notice::Cured { account } => {
+                let name = desk.account_name(*account);
+                let resumed = desk.ports.upkeep.resume(name).await;
+                if let Ok(true) = resumed {
+                    info!(account = name, "the account is cured and resumes");
+                }
+                resumed
+            }
+        };
+        if done.is_ok() {
+            desk.heeded();
+            return;
+        }
+        tokio::time::sleep(desk.settings.tempo.accounts).await;
+    }
+}
+
+async fn refresh(desk: &Desk, pace: &Pace) -> Result<Vec<AccountRow>, LedgerError> {
+    let names: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
+    let rows = desk.ports.upkeep.accounts(&names).await?;
+    if desk.notices_are_heeded() {
+        apply(desk, pace, &rows);
+    }
+    Ok(rows)
+}
+
+/// Brings the pacer to what Postgres says.
+pub(in crate::dispatch) fn apply(desk: &Desk, pace: &Pace, rows: &[AccountRow]) {
+    for row in rows {
+        let Some(account) = desk.settings.account(&row.name) else { continue };
+        pace.act(|pacer, now| match (&row.paused, pacer.mode(account)) {
+            (Some(_), Mode::Active) => pacer.set_mode(account, Mode::Paused, now),
+            (Some(pause), Mode::Probing { .. }) if pause.by_operator => pacer.set_mode(account, Mode::Paused, now),
+            (None, Mode::Paused | Mode::Probing { .. }) => pacer.set_mode(account, Mode::Active, now),
+            _ => {}
+        });
+        desk.metrics.account_paused.with_label_values(&[&row.name]).set(i64::from(row.paused.is_some()));
+    }
+}
+
+/// Asks the balance of accounts that the gateway's word paused, each in its own time.
+async fn probe_due(desk: &Desk, pace: &Pace, rows: &[AccountRow], probes: &mut HashMap<usize, Probe>) {
+    let first = desk.settings.tempo.probe;
+    for row in rows {
+        let Some(account) = desk.settings.account(&row.name) else { continue };
+        match &row.paused {
+            Some(pause) if !pause.by_operator => {}
+            _ => {
+                probes.remove(&account);
+                continue;
+            }
+        }
+        let probe = probes.entry(account).or_insert_with(|| Probe { at: Instant::now() + first, wait: first });
+        if Instant::now() < probe.at {
+            continue;
+        }
+        probe.wait = (probe.wait * 2).min(first * PROBE_BACKOFF);
+        probe.at = Instant::now() + probe.wait;
+        let balance = desk.ports.gateway.balance(account, Utc::now()).await;
+        debug!(account = row.name, ?balance, "probed a paused account");
+        if let Balance::Left(left) = balance {
+            desk.metrics.account_balance.with_label_values(&[&row.name]).set(left as f64);
+            if left > 0 {
+                pace.act(|pacer, now| pacer.set_mode(account, Mode::Probing { out: false }, now));
+            }
+        }
+    }
+}

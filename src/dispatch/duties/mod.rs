@@ -1,0 +1,92 @@
+//! The periodic duties of whoever serves a shard: a file each. Every one may run in several
+//! processes at once (`SKIP LOCKED`), and repeats what it could not do.
+
+mod accounts;
+mod expire;
+mod gauges;
+mod prune;
+mod reclaim;
+mod release;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::desk::{Desk, Notice};
+use super::pacer::Pace;
+use super::ports::LedgerError;
+
+pub(super) use accounts::apply as apply_accounts;
+
+/// Rows that one statement of a duty touches at most.
+const BATCH: u32 = 1_000;
+
+/// How long a duty that is under way may take to finish when its session ends.
+const FINISH: Duration = Duration::from_secs(5);
+
+/// The duties of one session.
+pub(super) struct Duties {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Duties {
+    /// Starts all of them.
+    pub fn start(
+        desk: &Arc<Desk>,
+        pace: &Arc<Pace>,
+        notices: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Notice>>>,
+    ) -> Duties {
+        let tempo = desk.settings.tempo;
+        let mut duties = Duties { tasks: JoinSet::new(), stop: CancellationToken::new() };
+        let stop = duties.stop.clone();
+        duties.tasks.spawn(release::run(desk.clone(), pace.clone(), stop.clone()));
+        duties.tasks.spawn(accounts::run(desk.clone(), pace.clone(), notices, stop));
+        duties.add(tempo.lost / 4, desk, |desk| async move { release::lost(&desk).await });
+        duties.add(tempo.expire, desk, |desk| async move { expire::once(&desk).await });
+        duties.add(tempo.reclaim, desk, |desk| async move { reclaim::once(&desk).await });
+        duties.add(tempo.prune, desk, |desk| async move { prune::once(&desk).await });
+        let counted = pace.clone();
+        duties.add(tempo.gauges, desk, move |desk| {
+            let pace = counted.clone();
+            async move { gauges::once(&desk, &pace).await }
+        });
+        duties
+    }
+
+    /// Does a duty again and again. A failure is Postgres' or RabbitMQ's, which have watches of
+    /// their own; the duty is simply due again.
+    fn add<F, R>(&mut self, interval: Duration, desk: &Arc<Desk>, duty: F)
+    where
+        F: Fn(Arc<Desk>) -> R + Send + 'static,
+        R: Future<Output = Result<(), LedgerError>> + Send,
+    {
+        let (desk, stop) = (desk.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            while !stop.is_cancelled() {
+                if let Err(error) = duty(desk.clone()).await {
+                    debug!(%error, "a periodic duty will try again");
+                }
+                pause(interval, &stop).await;
+            }
+        });
+    }
+
+    /// Lets what is under way finish: a release cut short would leave its jobs to be found later.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        // What hangs longer is aborted with the set.
+        let _ = tokio::time::timeout(FINISH, all).await;
+    }
+}
+
+/// Sleeps, but not beyond the end of the session.
+async fn pause(interval: Duration, stop: &CancellationToken) {
+    let _ = tokio::time::timeout(interval, stop.cancelled()).await;
+}

@@ -1,0 +1,63 @@
+//! Waiting jobs go back to RabbitMQ: those that are due, and those for whom their account has room.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{BATCH, pause};
+use crate::dispatch::desk::Desk;
+use crate::dispatch::pacer::Pace;
+use crate::dispatch::ports::{LedgerError, Released};
+
+/// Looks again at once while there is more than one batch.
+pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let more = match once(&desk, &pace).await {
+            Ok(more) => more,
+            Err(error) => {
+                warn!(%error, "jobs that are due wait for Postgres");
+                false
+            }
+        };
+        if !more {
+            pause(desk.settings.tempo.release, &stop).await;
+        }
+    }
+}
+
+async fn once(desk: &Desk, pace: &Pace) -> Result<bool, LedgerError> {
+    let due = desk.ports.upkeep.release_due(Utc::now(), BATCH).await?;
+    let more = due.len() == BATCH as usize;
+    publish(desk, &due).await;
+    for room in pace.act(|pacer, now| pacer.rooms(now)) {
+        let limit = u32::try_from(room.jobs).unwrap_or(u32::MAX);
+        let released = desk.ports.upkeep.release_room(desk.account_name(room.account), room.priority, limit).await?;
+        pace.act(|pacer, now| pacer.released(room, released.len(), now));
+        publish(desk, &released).await;
+    }
+    Ok(more)
+}
+
+/// A failure leaves rows `queued` without a message: [`lost`] finds them.
+async fn publish(desk: &Desk, jobs: &[Released]) {
+    if jobs.is_empty() {
+        return;
+    }
+    if let Err(error) = desk.ports.publisher.release(jobs).await {
+        warn!(%error, jobs = jobs.len(), "released jobs will be published again");
+    }
+}
+
+/// Publishes again what was released and has not come back: the publish failed, or the broker lost
+/// it. A copy too many is recognised by its job's state.
+pub(super) async fn lost(desk: &Desk) -> Result<(), LedgerError> {
+    let age = desk.settings.tempo.lost.as_secs() as u32;
+    let lost = desk.ports.upkeep.release_lost(age, BATCH).await?;
+    if !lost.is_empty() {
+        info!(jobs = lost.len(), "released jobs have not come back: publishing them again");
+        publish(desk, &lost).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Why the daemon is not ready, if it is not.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// A part of the outside that the daemon needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The broker.
+    RabbitMq,
+    /// The database.
+    Postgres,
+    /// The consumers on the job queues.
+    Consumer,
+}
+
+impl Part {
+    /// Its name in a reason.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Part::RabbitMq => "rabbitmq",
+            Part::Postgres => "postgres",
+            Part::Consumer => "consumer",
+        }
+    }
+}
+
+/// The parts that are down, each with its reason.
+#[derive(Debug, Default)]
+pub struct Health(Mutex<BTreeMap<Part, String>>);
+
+impl Health {
+    /// Nothing stands yet.
+    pub fn starting() -> Self {
+        let health = Health::default();
+        for part in [Part::RabbitMq, Part::Postgres, Part::Consumer] {
+            health.down(part, "not connected yet");
+        }
+        health
+    }
+
+    /// `part` is down. True if it was up.
+    pub fn down(&self, part: Part, reason: impl Into<String>) -> bool {
+        self.parts().insert(part, reason.into()).is_none()
+    }
+
+    /// `part` is up. True if it was down.
+    pub fn up(&self, part: Part) -> bool {
+        self.parts().remove(&part).is_some()
+    }
+
+    /// All reasons, `part: reason`; none when ready.
+    pub fn reasons(&self) -> Vec<String> {
+        self.parts().iter().map(|(part, reason)| format!("{}: {reason}", part.as_str())).collect()
+    }
+
+    fn parts(&self) -> std::sync::MutexGuard<'_, BTreeMap<Part, String>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

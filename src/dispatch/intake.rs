@@ -1,0 +1,135 @@
+//! A message arrives: it is decoded and gets its place in the order of its number.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+
+use super::deliver::{Delivered, Parcel, Start};
+use super::desk::Desk;
+use super::pacer::Pace;
+use super::ports::{Arrival, Entry, Intake, Readmission, Refusal, Settle};
+use super::recent;
+use crate::domain::job::{Job, Timestamp, WaitReason};
+use crate::domain::message::{self, Rejection};
+use crate::domain::pace::Request;
+use crate::domain::pace::account::Mode;
+
+/// The intake of one consuming session.
+pub(super) struct Reception {
+    pub desk: Arc<Desk>,
+    pub pace: Arc<Pace>,
+}
+
+impl Intake for Reception {
+    fn arrive(&self, arrival: Arrival) {
+        if self.desk.is_draining() {
+            // Not settled: it goes back to its queue when the session closes.
+            return;
+        }
+        self.desk.metrics.received.with_label_values(&[arrival.priority.as_str()]).inc();
+        match message::decode(&arrival.body, &arrival.properties, &self.desk.settings.rules) {
+            Ok(job) => self.receive(job, arrival),
+            Err(rejection) if arrival.released.is_some() => self.shelve(rejection, arrival),
+            Err(rejection) => self.refuse(rejection, arrival),
+        }
+    }
+}
+
+impl Reception {
+    fn receive(&self, job: Job, arrival: Arrival) {
+        let key = recent::key(&job);
+        if arrival.released.is_none() && self.desk.recent.contains(&key) {
+            self.desk.note_repeat(arrival.redelivered);
+            return arrival.delivery.ack();
+        }
+        let now = Utc::now();
+        let account = self.route(&job.account);
+        let seq = arrival.released.unwrap_or_else(|| self.desk.next_seq());
+        let start = match self.at_once(&job, now) {
+            Some(entry) => Start::Known(entry),
+            None => self.line_up(&job, account, seq, arrival.released.is_some(), now),
+        };
+        let parcel = Parcel {
+            job: Arc::new(job),
+            key,
+            account,
+            seq,
+            released: arrival.released.is_some(),
+            redelivered: arrival.redelivered,
+            pace: self.pace.clone(),
+            body: arrival.body,
+            delivery: arrival.delivery,
+        };
+        let desk = self.desk.clone();
+        self.desk.tasks.spawn(async move { settle(desk.deliver(&parcel, start).await, &*parcel.delivery) });
+    }
+
+    /// What needs no turn at a limiter.
+    fn at_once(&self, job: &Job, now: Timestamp) -> Option<Entry> {
+        if job.is_expired(now) {
+            return Some(Entry::Expired);
+        }
+        let due_at = job.not_before.filter(|at| *at > now)?;
+        Some(Entry::Wait { reason: WaitReason::Scheduled, due_at: Some(due_at), on_room: false })
+    }
+
+    fn line_up(&self, job: &Job, account: usize, seq: i64, released: bool, now: Timestamp) -> Start {
+        let (mobile, priority) = (job.mobile, job.priority);
+        let expires = job.expires_at.map(|at| self.pace.tick_of(at, now));
+        let request = |ticket| Request { ticket, mobile, account, priority, seq, released, expires };
+        let (ticket, turn) = self.pace.enter(request);
+        Start::Turn(ticket, turn)
+    }
+
+    /// The account that sends: the job's own, or the first in its chain of fallbacks that may send.
+    fn route(&self, name: &str) -> usize {
+        let own = self.desk.settings.account(name).unwrap_or_default();
+        let accounts = &self.desk.settings.accounts;
+        self.pace.act(|pacer, _| {
+            let chain = std::iter::successors(Some(own), |account| accounts[*account].fallback);
+            // The configuration has no circles; the limit only makes that plain.
+            chain.take(accounts.len()).find(|account| pacer.mode(*account) != Mode::Paused).unwrap_or(own)
+        })
+    }
+
+    /// Keeps what is no job, and acknowledges it once that is committed.
+    fn refuse(&self, rejection: Rejection, arrival: Arrival) {
+        let desk = self.desk.clone();
+        self.desk.tasks.spawn(async move {
+            let refusal = Refusal { rejection, body: arrival.body.into(), properties: arrival.delivery.describe() };
+            settle(desk.refuse(refusal).await, &*arrival.delivery);
+        });
+    }
+
+    /// A released job that the configuration no longer allows, such as one of an account that was
+    /// removed: it waits for its account. It is no publisher's mistake.
+    fn shelve(&self, rejection: Rejection, arrival: Arrival) {
+        let Some(id) = arrival.properties.message_id.clone() else { return self.refuse(rejection, arrival) };
+        tracing::warn!(job = id, problem = rejection.detail, "a parked job does not fit the configuration and waits");
+        let desk = self.desk.clone();
+        self.desk.tasks.spawn(async move {
+            let entry = Entry::Wait { reason: WaitReason::AccountPaused, due_at: None, on_room: true };
+            let fate = desk.shelve(id, entry).await;
+            settle(fate, &*arrival.delivery);
+        });
+    }
+}
+
+impl Desk {
+    async fn shelve(&self, id: String, entry: Entry) -> Delivered {
+        let row =
+            Readmission { id, account: None, claim_id: self.next_claim(), from: super::ports::From::Queued, entry };
+        match self.readmissions.commit(row).await {
+            Ok(_) => Delivered::Settled,
+            Err(_) => Delivered::Unsettled,
+        }
+    }
+}
+
+fn settle(delivered: Delivered, delivery: &dyn Settle) {
+    match delivered {
+        Delivered::Settled => delivery.ack(),
+        Delivered::Unsettled => delivery.nack(),
+        Delivered::Left => {}
+    }
+}

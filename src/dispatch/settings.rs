@@ -1,0 +1,84 @@
+//! What the dispatcher is told at its start, already checked.
+
+use std::time::Duration;
+
+use crate::domain::codes::CodeTable;
+use crate::domain::message::Rules;
+use crate::domain::pace::account::AccountPace;
+use crate::domain::pace::bucket::Bucket;
+use crate::domain::retry::RetryPolicy;
+
+/// One account.
+#[derive(Clone, Debug)]
+pub struct AccountSettings {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its limits.
+    pub pace: AccountPace,
+    /// The index of the account that takes over new and parked jobs while this one is paused.
+    pub fallback: Option<usize>,
+}
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How messages are decoded.
+    pub rules: Rules,
+    /// The accounts, in the order of their index.
+    pub accounts: Vec<AccountSettings>,
+    /// Every number's bucket.
+    pub mobile: Bucket,
+    /// When to retry.
+    pub retry: RetryPolicy,
+    /// What codes mean.
+    pub codes: CodeTable,
+    /// How long settled jobs are kept.
+    pub retention: Duration,
+    /// How long what is on the wire may take to finish.
+    pub drain_timeout: Duration,
+    /// The pace of the periodic duties.
+    pub tempo: Tempo,
+}
+
+/// Intervals that are no configuration: the contract promises what follows from them.
+#[derive(Clone, Copy, Debug)]
+pub struct Tempo {
+    /// Between two looks for jobs to release.
+    pub release: Duration,
+    /// A released job that has not come back after this long is released again.
+    pub lost: Duration,
+    /// Between two looks for expired jobs.
+    pub expire: Duration,
+    /// Between two looks for claims that have run out.
+    pub reclaim: Duration,
+    /// Between two looks at the accounts.
+    pub accounts: Duration,
+    /// The first wait before a paused account's balance is asked for; doubles up to ten times this.
+    pub probe: Duration,
+    /// Between two counts for the gauges.
+    pub gauges: Duration,
+    /// Between two batches of pruning.
+    pub prune: Duration,
+}
+
+impl Default for Tempo {
+    fn default() -> Self {
+        Tempo {
+            release: Duration::from_millis(200),
+            lost: Duration::from_secs(60),
+            expire: Duration::from_secs(2),
+            reclaim: Duration::from_secs(2),
+            accounts: Duration::from_secs(1),
+            probe: Duration::from_secs(60),
+            gauges: Duration::from_secs(5),
+            prune: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Settings {
+    /// The index of the account of that name.
+    pub fn account(&self, name: &str) -> Option<usize> {
+        self.accounts.iter().position(|account| account.name == name)
+    }
+}

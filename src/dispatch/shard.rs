@@ -1,0 +1,216 @@
+//! Serves the shard: takes the lease, restores what the limiters must know, consumes, and begins
+//! anew when anything breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::desk::{Desk, Notice, Ports};
+use super::duties::{self, Duties};
+use super::health::{Health, Part};
+use super::intake::Reception;
+use super::metrics::Metrics;
+use super::pacer::Pace;
+use super::ports::*;
+use super::reconnect::Delays;
+use super::settings::Settings;
+
+/// How often a standby asks for the lease.
+const STANDBY: Duration = Duration::from_secs(1);
+/// A session that stood this long starts the reconnect delays afresh.
+const STOOD: Duration = Duration::from_secs(10);
+
+/// The dispatcher's work on its shard.
+pub struct Shard {
+    desk: Arc<Desk>,
+    stop: watch::Sender<bool>,
+    supervisor: JoinHandle<()>,
+}
+
+impl Shard {
+    /// Starts to serve; connects, and reconnects, by itself.
+    pub fn start(settings: Settings, ports: Ports, metrics: Metrics, health: Arc<Health>) -> Shard {
+        let (desk, notices) = Desk::new(settings, ports, metrics, health);
+        let (stop, stopped) = watch::channel(false);
+        let notices = Arc::new(Mutex::new(notices));
+        let supervisor = tokio::spawn(supervise(desk.clone(), notices, stopped));
+        Shard { desk, stop, supervisor }
+    }
+
+    /// Takes no new attempt, lets what is on the wire finish until the drain timeout, hands the
+    /// rest back to the queues. Returns the jobs that did not finish in time.
+    pub async fn stop(self) -> usize {
+        self.desk.begin_drain();
+        let _ = self.stop.send(true);
+        // The supervisor ends the session once the tasks have ended or the time is up.
+        if let Err(error) = self.supervisor.await {
+            warn!(%error, "the supervisor failed");
+        }
+        self.desk.tasks.len()
+    }
+}
+
+async fn supervise(
+    desk: Arc<Desk>,
+    notices: Arc<Mutex<mpsc::UnboundedReceiver<Notice>>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut delays = Delays::new();
+    while !*stop.borrow() {
+        let begun = tokio::time::Instant::now();
+        let reason = tokio::select! {
+            reason = serve(&desk, &notices, stop.clone()) => reason,
+            // Not yet consuming: nothing needs to be drained.
+            () = stopped_early(&desk, &mut stop) => break,
+        };
+        desk.health.down(Part::Consumer, "not consuming");
+        desk.metrics.rabbitmq_connected.set(0);
+        if begun.elapsed() > STOOD {
+            delays.reset();
+        }
+        let Some(reason) = reason else { continue };
+        let delay = delays.next();
+        warn!(reason, delay_ms = delay.as_millis() as u64, "the session ended; beginning anew");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Resolves when the daemon is told to stop while no session is open.
+async fn stopped_early(desk: &Desk, stop: &mut watch::Receiver<bool>) {
+    loop {
+        if *stop.borrow() && !desk.in_session() {
+            return;
+        }
+        if stop.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One session from lease to end. Returns why it ended; `None` when it was told to stop.
+async fn serve(
+    desk: &Arc<Desk>,
+    notices: &Arc<Mutex<mpsc::UnboundedReceiver<Notice>>>,
+    mut stop: watch::Receiver<bool>,
+) -> Option<String> {
+    let mut held = match take_lease(desk).await {
+        Ok(held) => held,
+        Err(error) => {
+            desk.health.down(Part::Postgres, error.to_string());
+            return Some(error.to_string());
+        }
+    };
+    let reason = match open(desk).await {
+        Ok((pace, mut session)) => {
+            desk.enter_session(true);
+            let duties = Duties::start(desk, &pace, notices.clone());
+            let ended = tokio::select! {
+                reason = session.ended() => Some(reason),
+                reason = held.lost() => Some(reason),
+                _ = stop.wait_for(|stop| *stop) => None,
+            };
+            if ended.is_none() {
+                drain(desk, &pace).await;
+            }
+            duties.stop().await;
+            pace.end();
+            session.close().await;
+            desk.enter_session(false);
+            ended
+        }
+        Err(reason) => Some(reason),
+    };
+    held.release().await;
+    reason
+}
+
+/// Waits, as a standby, until this process may serve the shard.
+async fn take_lease(desk: &Desk) -> Result<Box<dyn Held>, LedgerError> {
+    let mut announced = false;
+    loop {
+        if let Some(held) = desk.ports.lease.acquire().await? {
+            desk.health.up(Part::Postgres);
+            return Ok(held);
+        }
+        if !announced {
+            info!("another replica serves the shard: standing by");
+            announced = true;
+        }
+        for part in [Part::Postgres, Part::RabbitMq, Part::Consumer] {
+            desk.health.up(part);
+        }
+        tokio::time::sleep(STANDBY).await;
+    }
+}
+
+/// Restores the limiters, then consumes.
+async fn open(desk: &Arc<Desk>) -> Result<(Arc<Pace>, Box<dyn Consuming>), String> {
+    let accounts: Vec<_> = desk.settings.accounts.iter().map(|account| account.pace.clone()).collect();
+    let pace = Pace::start(desk.settings.mobile, &accounts);
+    let opened = match restore(desk, &pace).await {
+        Err(error) => {
+            desk.health.down(Part::Postgres, error.to_string());
+            Err(error.to_string())
+        }
+        Ok(()) => {
+            let intake = Arc::new(Reception { desk: desk.clone(), pace: pace.clone() });
+            desk.ports.source.open(intake).await.map_err(|error| {
+                desk.health.down(Part::RabbitMq, error.to_string());
+                error.to_string()
+            })
+        }
+    };
+    match opened {
+        Ok(session) => {
+            desk.health.up(Part::RabbitMq);
+            desk.health.up(Part::Consumer);
+            desk.metrics.rabbitmq_connected.set(1);
+            info!("consuming");
+            Ok((pace, session))
+        }
+        Err(reason) => {
+            pace.end();
+            Err(reason)
+        }
+    }
+}
+
+/// What a former owner left: paused accounts, and who stands in line.
+async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
+    let names: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
+    let rows = desk.ports.upkeep.accounts(&names).await?;
+    duties::apply_accounts(desk, pace, &rows);
+    let parked = desk.ports.upkeep.parked().await?;
+    let now = Utc::now();
+    pace.act(|pacer, _| {
+        let mut backlogs = std::collections::HashMap::new();
+        for line in parked {
+            let due = pace.tick_of(line.due_at, now);
+            pacer.restore_parked(line.mobile, line.priority, due, line.on_room, line.jobs);
+            if let (true, Some(account)) = (line.on_room, desk.settings.account(&line.account)) {
+                *backlogs.entry((account, line.priority)).or_insert(0) += u64::from(line.jobs);
+            }
+        }
+        for ((account, priority), jobs) in backlogs {
+            pacer.restore_backlog(account, priority, jobs);
+        }
+    });
+    Ok(())
+}
+
+/// What waits for a turn is left to the queues; what is claimed may finish in time.
+async fn drain(desk: &Desk, pace: &Pace) {
+    info!(jobs = desk.tasks.len(), "draining");
+    pace.end();
+    desk.tasks.close();
+    if tokio::time::timeout(desk.settings.drain_timeout, desk.tasks.wait()).await.is_err() {
+        warn!(jobs = desk.tasks.len(), "the drain timeout came first: these attempts will be settled as unknown");
+    }
+}

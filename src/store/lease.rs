@@ -1,0 +1,88 @@
+//! The right to serve a shard: a session-level advisory lock on a connection of its own. When its
+//! holder dies, Postgres sees the connection end and gives the lock to the next.
+//!
+//! It makes one process the consumer of all three priorities, so that a number's limiter is in one
+//! place; RabbitMQ's single active consumer guards each queue besides.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, Executor};
+
+use super::connect::SESSION;
+use super::error::ledger_error;
+use crate::dispatch::ports::{Boxed, Held, Lease, LedgerError};
+
+/// Between two looks whether the lock's connection still lives.
+const LOOK: Duration = Duration::from_secs(2);
+/// An answer that takes longer counts as lost.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The lock of one deployment's shard.
+pub struct ShardLease {
+    url: SecretString,
+    key: String,
+}
+
+impl ShardLease {
+    /// The lock for shard 0 of the deployment whose queues begin with `prefix`.
+    pub fn new(url: &SecretString, prefix: &str) -> Self {
+        ShardLease { url: url.clone(), key: format!("dispatcher shard {prefix}.0") }
+    }
+
+    async fn try_lock(&self) -> Result<Option<PgConnection>, LedgerError> {
+        let options = PgConnectOptions::from_str(self.url.expose_secret())
+            .map_err(|_| LedgerError::Unavailable("postgres.url cannot be read".into()))?
+            .application_name("dispatcher lease");
+        let mut connection = options.connect().await.map_err(ledger_error)?;
+        connection.execute(SESSION).await.map_err(ledger_error)?;
+        let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended($1, 0))")
+            .bind(&self.key)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(ledger_error)?;
+        if locked {
+            return Ok(Some(connection));
+        }
+        let _ = connection.close().await;
+        Ok(None)
+    }
+}
+
+impl Lease for ShardLease {
+    fn acquire(&self) -> Boxed<'_, Result<Option<Box<dyn Held>>, LedgerError>> {
+        Box::pin(async move {
+            let tried = tokio::time::timeout(LIMIT, self.try_lock()).await;
+            let connection = tried.map_err(|_| LedgerError::Unavailable("no answer within 5 s".into()))??;
+            Ok(connection.map(|connection| Box::new(HeldLease { connection }) as Box<dyn Held>))
+        })
+    }
+}
+
+struct HeldLease {
+    connection: PgConnection,
+}
+
+impl Held for HeldLease {
+    fn lost(&mut self) -> Boxed<'_, String> {
+        Box::pin(async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                match tokio::time::timeout(LIMIT, self.connection.ping()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return format!("Postgres: {error}"),
+                    Err(_) => return "Postgres gives no answer".into(),
+                }
+            }
+        })
+    }
+
+    fn release(self: Box<Self>) -> Boxed<'static, ()> {
+        Box::pin(async move {
+            // Closing ends the lock; a connection that is broken has lost it already.
+            let _ = tokio::time::timeout(LIMIT, self.connection.close()).await;
+        })
+    }
+}

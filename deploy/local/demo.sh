@@ -44,8 +44,8 @@ services() {
     own_broker=yes
     [ -z "${AMQP_URL:-}" ] || own_broker=
     "$here/services.sh" up
-    eval "$("$here/services.sh" env)"
     "$here/services.sh" status
+    eval "$("$here/services.sh" env)"
 }
 
 # demo_database: DATABASE_URL with another database's name.
@@ -54,7 +54,7 @@ demo_database() {
     printf '%s/dispatcher_demo%s\n' "${base%/*}" "${DATABASE_URL#"$base"}"
 }
 
-sql() { PGOPTIONS='-c client_min_messages=warning' psql -X -q -v ON_ERROR_STOP=1 "$DEMO_DATABASE_URL" "$@"; }
+sql() { PGOPTIONS='-c client_min_messages=warning' psql -X -q -P pager=off -v ON_ERROR_STOP=1 "$DEMO_DATABASE_URL" "$@"; }
 
 # Every run begins with an empty database and empty queues.
 fresh_start() {
@@ -88,6 +88,7 @@ write_config() {
     (
         umask 077
         printf 'simulated-key' >"$DEMO/api_key"
+        printf '%s\n' "$DEMO_DATABASE_URL" >"$DEMO/database_url"
         cat >"$CONFIG" <<TOML
 # Written by deploy/local/demo.sh for one run of the demo.
 [rabbitmq]
@@ -239,7 +240,7 @@ try_next() {
   $bin --config $config jobs show hello-1
   curl -s http://127.0.0.1:$ADMIN_PORT/metrics | grep ^dispatcher_
   curl -s http://127.0.0.1:$SIMULATOR_PORT/_sim/stats
-  psql '$DEMO_DATABASE_URL' -c 'select * from attempts order by started_at desc limit 5'
+  psql "\$(cat ${DEMO#"$ROOT"/}/database_url)" -c 'select * from attempts order by started_at desc limit 5'
   tail -f ${DEMO#"$ROOT"/}/dispatcher.log
 
   make stop     stops everything, data stays        make clean    removes it

@@ -123,11 +123,12 @@ await() {
     done
 }
 
+# show_log_and_die WHAT_HAPPENED LOG
 show_log_and_die() {
     say "--- the last lines of $2"
     tail -n 15 "$2" >&2 || true
     say "---"
-    die "$1 did not start; its last words are above, all of them in $2"
+    die "$1; the last words are above, all of them in $2"
 }
 
 # A password for a private service: other users of this machine must not get in.

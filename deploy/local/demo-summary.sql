@@ -38,7 +38,7 @@ select count(*) as accepted,
        round(percentile_cont(0.5) within group (order by latency)::numeric, 2) as published_to_accepted_p50_s,
        round(percentile_cont(0.99) within group (order by latency)::numeric, 2) as p99_s
 from (select extract(epoch from a.finished_at - min(a.finished_at) over ()) as elapsed,
-             extract(epoch from a.finished_at - j.created_at) as latency
+             extract(epoch from a.finished_at - coalesce(j.published_at, j.created_at)) as latency
       from attempts a join jobs j on j.id = a.job_id
       where a.outcome = 'accepted') as sent;
 

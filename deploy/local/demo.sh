@@ -127,9 +127,9 @@ start_processes() {
     : >"$DEMO/dispatcher.log"
     start_detached "$DEMO/simulator.pid" "$DEMO/simulator.log" "$BIN" simulate \
         --listen "127.0.0.1:$SIMULATOR_PORT" --api-key-file "$DEMO/api_key" \
-        --blacklist "$BLACKLISTED" --fail 0=0.02,4080=0.01 --latency 30ms
+        --blacklist "$BLACKLISTED" --fail 0=0.02,4080=0.01 --latency 30ms --latency-p99 120ms
     await 15 "$DEMO/simulator.pid" simulator_ready || show_log_and_die "the simulator did not start" "$DEMO/simulator.log"
-    echo "Simulator   http://127.0.0.1:$SIMULATOR_PORT: 30 ms, 3 % of answers are \"try again\", one number on the blacklist"
+    echo "Simulator   http://127.0.0.1:$SIMULATOR_PORT: about 30 ms, 3 % of answers are \"try again\", one number on the blacklist"
     start_detached "$DEMO/dispatcher.pid" "$DEMO/dispatcher.log" "$BIN" --config "$CONFIG" run --migrate
     await 30 "$DEMO/dispatcher.pid" dispatcher_ready || show_log_and_die "the dispatcher is not ready" "$DEMO/dispatcher.log"
     echo "Dispatcher  http://127.0.0.1:$ADMIN_PORT: 100 messages/s for the account, 1/s for a number"

@@ -44,8 +44,8 @@ services() {
     own_broker=yes
     [ -z "${AMQP_URL:-}" ] || own_broker=
     "$here/services.sh" up
-    eval "$("$here/services.sh" env)"
     "$here/services.sh" status
+    eval "$("$here/services.sh" env)"
 }
 
 # demo_database: DATABASE_URL with another database's name.
@@ -54,7 +54,7 @@ demo_database() {
     printf '%s/dispatcher_demo%s\n' "${base%/*}" "${DATABASE_URL#"$base"}"
 }
 
-sql() { PGOPTIONS='-c client_min_messages=warning' psql -X -q -v ON_ERROR_STOP=1 "$DEMO_DATABASE_URL" "$@"; }
+sql() { PGOPTIONS='-c client_min_messages=warning' psql -X -q -P pager=off -v ON_ERROR_STOP=1 "$DEMO_DATABASE_URL" "$@"; }
 
 # Every run begins with an empty database and empty queues.
 fresh_start() {
@@ -63,7 +63,7 @@ fresh_start() {
     local port
     for port in "$SIMULATOR_PORT" "$ADMIN_PORT"; do require_free_port "$port" "the demo"; done
     DEMO_DATABASE_URL=$(demo_database)
-    psql -X -q -v ON_ERROR_STOP=1 "$DATABASE_URL" <<'SQL' || die "cannot make the database dispatcher_demo." "The role of DATABASE_URL needs CREATEDB."
+    psql -X -q -v ON_ERROR_STOP=1 "$DATABASE_URL" <<'SQL' || die "cannot make the database dispatcher_demo." "The reason is above. The role of DATABASE_URL needs CREATEDB."
 set client_min_messages = warning;
 drop database if exists dispatcher_demo with (force);
 create database dispatcher_demo;
@@ -88,6 +88,7 @@ write_config() {
     (
         umask 077
         printf 'simulated-key' >"$DEMO/api_key"
+        printf '%s\n' "$DEMO_DATABASE_URL" >"$DEMO/database_url"
         cat >"$CONFIG" <<TOML
 # Written by deploy/local/demo.sh for one run of the demo.
 [rabbitmq]
@@ -126,11 +127,11 @@ start_processes() {
     : >"$DEMO/dispatcher.log"
     start_detached "$DEMO/simulator.pid" "$DEMO/simulator.log" "$BIN" simulate \
         --listen "127.0.0.1:$SIMULATOR_PORT" --api-key-file "$DEMO/api_key" \
-        --blacklist "$BLACKLISTED" --fail 0=0.02,4080=0.01 --latency 30ms
-    await 15 "$DEMO/simulator.pid" simulator_ready || show_log_and_die "the simulator" "$DEMO/simulator.log"
-    echo "Simulator   http://127.0.0.1:$SIMULATOR_PORT: 30 ms, 3 % of answers are \"try again\", one number on the blacklist"
+        --blacklist "$BLACKLISTED" --fail 0=0.02,4080=0.01 --latency 30ms --latency-p99 120ms
+    await 15 "$DEMO/simulator.pid" simulator_ready || show_log_and_die "the simulator did not start" "$DEMO/simulator.log"
+    echo "Simulator   http://127.0.0.1:$SIMULATOR_PORT: about 30 ms, 3 % of answers are \"try again\", one number on the blacklist"
     start_detached "$DEMO/dispatcher.pid" "$DEMO/dispatcher.log" "$BIN" --config "$CONFIG" run --migrate
-    await 30 "$DEMO/dispatcher.pid" dispatcher_ready || show_log_and_die "the dispatcher" "$DEMO/dispatcher.log"
+    await 30 "$DEMO/dispatcher.pid" dispatcher_ready || show_log_and_die "the dispatcher is not ready" "$DEMO/dispatcher.log"
     echo "Dispatcher  http://127.0.0.1:$ADMIN_PORT: 100 messages/s for the account, 1/s for a number"
 }
 
@@ -142,7 +143,7 @@ publish() {
         -v later="$(instant '4 hours')" -v far="$(instant '1 day')" -f "$here/demo-jobs.awk" >"$DEMO/jobs.jsonl"
     head -n 1 "$DEMO/jobs.jsonl"
     "$BIN" --config "$CONFIG" send - <"$DEMO/jobs.jsonl" >"$DEMO/send.log" 2>&1 ||
-        show_log_and_die "dispatcher send" "$DEMO/send.log"
+        show_log_and_die "publishing failed" "$DEMO/send.log"
 }
 
 # One line: accepted, ended otherwise, waiting, under way, rejected, and whether all is settled. What waits for
@@ -182,7 +183,7 @@ watch() {
         read_progress
         show_progress
         [ "$settled" != t ] || break
-        live_pid "$DEMO/dispatcher.pid" >/dev/null || show_log_and_die "the dispatcher ended, it" "$DEMO/dispatcher.log"
+        live_pid "$DEMO/dispatcher.pid" >/dev/null || show_log_and_die "the dispatcher ended by itself" "$DEMO/dispatcher.log"
         if [ "$SECONDS" -ge "$end" ]; then
             say "Not all is settled after 90 s; here is what there is."
             break
@@ -239,7 +240,7 @@ try_next() {
   $bin --config $config jobs show hello-1
   curl -s http://127.0.0.1:$ADMIN_PORT/metrics | grep ^dispatcher_
   curl -s http://127.0.0.1:$SIMULATOR_PORT/_sim/stats
-  psql '$DEMO_DATABASE_URL' -c 'select * from attempts order by started_at desc limit 5'
+  psql "\$(cat ${DEMO#"$ROOT"/}/database_url)" -c 'select * from attempts order by started_at desc limit 5'
   tail -f ${DEMO#"$ROOT"/}/dispatcher.log
 
   make stop     stops everything, data stays        make clean    removes it
@@ -255,6 +256,8 @@ run_demo() {
     write_config
     # Nothing is left behind by a demo that broke off.
     trap stop_demo_processes EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
     start_processes
     publish
     watch

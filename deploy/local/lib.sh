@@ -46,7 +46,7 @@ port_open() { (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 require_free_port() {
     port_open "$1" || return 0
     die "port $1 on 127.0.0.1, wanted for $2, is taken by another program." \
-        "Choose other ports, for example: make ${MAKE_GOAL:-up} LOCAL_PORT_BASE=$((PORT_BASE + 100))" \
+        "Choose other ports, for example: make stop; make ${MAKE_GOAL:-up} LOCAL_PORT_BASE=$((PORT_BASE + 100))" \
         "(seven ports in a row are used). To see who has it: ss -ltnp 'sport = :$1'"
 }
 
@@ -123,11 +123,12 @@ await() {
     done
 }
 
+# show_log_and_die WHAT_HAPPENED LOG
 show_log_and_die() {
     say "--- the last lines of $2"
     tail -n 15 "$2" >&2 || true
     say "---"
-    die "$1 did not start; its last words are above, all of them in $2"
+    die "$1; the last words are above, all of them in $2"
 }
 
 # A password for a private service: other users of this machine must not get in.

@@ -77,7 +77,7 @@ postgres_init() {
     if [ "$(id -u)" = 0 ]; then chown postgres "$POSTGRES/password"; fi
     as_postgres "$(postgres_tool initdb)" -D "$POSTGRES_DATA" -U postgres -E UTF8 --locale=C.UTF-8 \
         -A scram-sha-256 --pwfile="$POSTGRES/password" >"$LOCAL/initdb.log" 2>&1 9>&- ||
-        show_log_and_die PostgreSQL "$LOCAL/initdb.log"
+        show_log_and_die "PostgreSQL did not start" "$LOCAL/initdb.log"
     rm -f "$POSTGRES/password"
 }
 
@@ -93,7 +93,7 @@ postgres_start() {
     postgres_clear_stale
     as_postgres "$(postgres_tool pg_ctl)" -D "$POSTGRES_DATA" -l "$POSTGRES_LOG" -w -t 60 \
         -o "$(postgres_settings | tr '\n' ' ')" start </dev/null >>"$LOCAL/pg_ctl.log" 2>&1 9>&- ||
-        show_log_and_die PostgreSQL "$POSTGRES_LOG"
+        show_log_and_die "PostgreSQL did not start" "$POSTGRES_LOG"
     postgres_create_role
 }
 

@@ -80,7 +80,7 @@ rabbit_start() {
 }
 
 rabbit_await() {
-    await 90 "$RABBIT_PID" rabbit_ready || show_log_and_die RabbitMQ "$RABBIT/console.log"
+    await 90 "$RABBIT_PID" rabbit_ready || show_log_and_die "RabbitMQ did not start" "$RABBIT/console.log"
 }
 
 rabbit_stop() {

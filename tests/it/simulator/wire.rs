@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dispatcher::simulator::Simulator;
+use dispatcher::simulator::{Options, Simulator};
 use md5::{Digest, Md5};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -12,6 +12,10 @@ pub const ACCOUNT: &str = "C00000001";
 pub const KEY: &str = "simulated-key";
 pub const MOBILE: &str = "13800138000";
 pub const TEXT: &str = "您的验证码是：2546。请不要把验证码泄露给其他人。";
+
+pub async fn start(options: Options) -> Simulator {
+    Simulator::start(options).await.unwrap()
+}
 
 /// One connection.
 pub struct Client {
@@ -64,6 +68,19 @@ impl Client {
     pub async fn rest(&mut self) -> std::io::Result<Vec<u8>> {
         while self.read().await? > 0 {}
         Ok(std::mem::take(&mut self.buffer))
+    }
+
+    /// Reads exactly these bytes.
+    pub async fn expect(&mut self, bytes: &[u8]) {
+        while self.buffer.len() < bytes.len() {
+            assert!(
+                self.read().await.unwrap() > 0,
+                "closed after {:?}",
+                self.buffer
+            );
+        }
+        assert_eq!(&self.buffer[..bytes.len()], bytes);
+        self.buffer.drain(..bytes.len());
     }
 
     async fn read(&mut self) -> std::io::Result<usize> {

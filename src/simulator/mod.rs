@@ -1,14 +1,16 @@
-//! A simulator of the ihuyi (互亿无线) SMS gateway, to the byte: behind `dispatcher simulate`, and a
-//! library for tests.
+//! A simulator of the ihuyi (互亿无线) SMS gateway, to the byte: behind `dispatcher simulate`, and
+//! a library for tests.
 //!
-//! It uses nothing else of this crate, so that it can disprove the rest. Where ihuyi publishes nothing, the
-//! choice taken is a field of [`Options`] or is said at the place that takes it. A request goes
-//! `connection` (bytes) → `http` and `params` (decoding) → `engine` and `state` (script, chance, log) → `gateway`
-//! (the order of checks; with `content` and `limits`) → `reply` (bytes again). `push` sends receipts,
-//! `admin` answers under `/_sim/`.
+//! It uses nothing else of this crate, so that it can disprove the rest. Where ihuyi publishes
+//! nothing, the choice taken is a field of [`Options`] or is said at the place that takes it.
 //!
-//! Faults are of two kinds. After `hang`, `reset` and `cut` the message **was taken**: it is billed, counted and
-//! its receipt comes, only the client cannot know. After `reset_before`, HTTP 500, HTML and garbage it was not.
+//! A request goes `connection` (bytes) → `http` and `params` (decoding) → `engine` and `state`
+//! (script, chance, log) → `gateway` (the order of checks; with `content` and `limits`) → `reply`
+//! (bytes again). `push` sends receipts, `admin` answers under `/_sim/`.
+//!
+//! Faults are of two kinds. After `hang`, `reset` and `cut` the message **was taken**: it is billed,
+//! counted and its receipt comes, only the client cannot know. After `reset_before`, HTTP 500, HTML
+//! and garbage it was not.
 
 mod admin;
 mod codes;

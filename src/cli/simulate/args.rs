@@ -31,6 +31,12 @@ pub struct SimulateArgs {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:8106", value_name = "ADDRESS")]
     pub listen: SocketAddr,
+    /// Submissions kept for /_sim/log, the newest ones; 0 keeps none, which is fastest
+    #[arg(long, default_value_t = 100_000, value_name = "COUNT")]
+    log: usize,
+    /// Makes everything drawn by chance the same in each run
+    #[arg(long)]
+    seed: Option<u64>,
 
     #[command(flatten, next_help_heading = "Accounts")]
     accounts: AccountArgs,
@@ -42,13 +48,6 @@ pub struct SimulateArgs {
     pushes: PushArgs,
     #[command(flatten, next_help_heading = "Replies of the gateway")]
     wire: WireArgs,
-
-    /// Submissions kept for /_sim/log, the newest ones; 0 keeps none, which is fastest
-    #[arg(long, default_value_t = 100_000, value_name = "COUNT")]
-    log: usize,
-    /// Makes everything drawn by chance the same in each run
-    #[arg(long)]
-    seed: Option<u64>,
 }
 
 #[derive(Debug, Args)]

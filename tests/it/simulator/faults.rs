@@ -243,6 +243,15 @@ async fn reset_before_strikes_unread_requests() {
     assert_reset(&mut submit_to(&simulator).await).await;
     assert_eq!(simulator.stats().reset_before, 1);
     assert!(simulator.submissions().is_empty());
+
+    let mut leaving = Client::connect(&simulator).await;
+    leaving.finish().await;
+    assert_eq!(leaving.rest().await.unwrap(), b"");
+    assert_eq!(
+        simulator.stats().reset_before,
+        1,
+        "nobody's request was lost"
+    );
 }
 
 #[tokio::test]

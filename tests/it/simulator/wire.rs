@@ -70,6 +70,11 @@ impl Client {
         Ok(std::mem::take(&mut self.buffer))
     }
 
+    /// Says that nothing more will be sent.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Reads exactly these bytes.
     pub async fn expect(&mut self, bytes: &[u8]) {
         while self.buffer.len() < bytes.len() {

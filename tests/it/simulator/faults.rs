@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dispatcher::simulator::{Faults, Latency, Options, Rules, Scripted, Simulator};
 
-use super::wire::{Client, MOBILE, Submit, TEXT, start};
+use super::wire::{Client, MOBILE, Submit, TEXT, in_time, start};
 
 async fn with_faults(faults: Faults) -> Simulator {
     let rules = Rules {
@@ -94,13 +94,18 @@ async fn a_script_can_break_the_connection() {
     assert_reset(&mut submit_to(&simulator).await).await;
     assert_eq!(submit_to(&simulator).await.rest().await.unwrap(), b"");
     let mut hanging = submit_to(&simulator).await;
-    let submissions = simulator.wait_for(3).await;
+    let submissions = in_time(simulator.wait_for(3)).await;
     let faults: Vec<_> = submissions.iter().map(|entry| entry.fault).collect();
     assert_eq!(faults, [Some("reset"), Some("close"), Some("hang")]);
     assert!(
         submissions
             .iter()
             .all(|entry| entry.code.is_none() && entry.smsid == "0")
+    );
+    let silence = tokio::time::timeout(Duration::from_millis(50), hanging.rest()).await;
+    assert!(
+        silence.is_err(),
+        "neither an answer nor an end: {silence:?}"
     );
     simulator.stop().await;
     assert_eq!(
@@ -120,7 +125,7 @@ async fn a_script_can_delay_and_the_log_has_the_submit_at_once() {
     );
     let started = Instant::now();
     let mut client = submit_to(&simulator).await;
-    assert_eq!(simulator.wait_for(1).await[0].code, Some(2));
+    assert_eq!(in_time(simulator.wait_for(1)).await[0].code, Some(2));
     assert_eq!(client.answer().await.code(), 2);
     assert!(started.elapsed() >= delay);
 }
@@ -131,7 +136,7 @@ async fn a_judged_message_is_taken_although_its_answer_is_lost() {
     let reset = Box::new(Scripted::ResetAfterRead);
     simulator.script(MOBILE, vec![Scripted::Judged(reset)]);
     assert_reset(&mut submit_to(&simulator).await).await;
-    let submission = simulator.wait_for(1).await.remove(0);
+    let submission = in_time(simulator.wait_for(1)).await.remove(0);
     assert_eq!(
         (submission.code, submission.smsid.len(), submission.fault),
         (Some(2), 20, Some("reset"))
@@ -196,7 +201,7 @@ async fn after_reset_hang_and_cut_the_message_was_taken() {
     .await;
     let _client = submit_to(&hang).await;
     for simulator in [reset, cut, hang] {
-        let submission = simulator.wait_for(1).await.remove(0);
+        let submission = in_time(simulator.wait_for(1)).await.remove(0);
         assert_eq!((submission.code, submission.smsid.len()), (Some(2), 20));
         assert_eq!(simulator.stats().faults.len(), 1);
     }
@@ -228,7 +233,7 @@ async fn pages_and_garbage_are_no_replies_and_nothing_was_taken() {
     let bytes = submit_to(&garbage).await.rest().await.unwrap();
     assert!(!bytes.is_empty() && !bytes.starts_with(b"HTTP"));
     for simulator in [error, html, garbage] {
-        assert_eq!(simulator.wait_for(1).await[0].code, None);
+        assert_eq!(in_time(simulator.wait_for(1)).await[0].code, None);
         assert_eq!(simulator.stats().parts, 0);
     }
 }
@@ -264,7 +269,7 @@ async fn latency_holds_for_every_answer_but_not_for_the_log() {
     .await;
     let started = Instant::now();
     let mut client = submit_to(&simulator).await;
-    simulator.wait_for(1).await;
+    in_time(simulator.wait_for(1)).await;
     assert_eq!(client.answer().await.code(), 2);
     assert!(started.elapsed() >= Duration::from_millis(60));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dispatcher::simulator::{Faults, Latency, Options, Receipts, Rules, Simulator};
 
-use super::wire::{Client, MOBILE, Submit, TEXT, get, start};
+use super::wire::{Client, MOBILE, Submit, TEXT, get, in_time, start};
 
 fn unlimited(log: usize) -> Options {
     Options {
@@ -73,7 +73,7 @@ async fn waiting_ends_with_the_nth_submission() {
     let simulator = std::sync::Arc::new(start(unlimited(10)).await);
     let waiting = tokio::spawn({
         let simulator = std::sync::Arc::clone(&simulator);
-        async move { simulator.wait_for(3).await.len() }
+        async move { in_time(simulator.wait_for(3)).await.len() }
     });
     let mut client = Client::connect(&simulator).await;
     client.call(get("/_sim/stats")).await;
@@ -111,8 +111,7 @@ async fn the_log_keeps_the_newest_or_nothing() {
         for _ in 0..3 {
             client.call(Submit::dynamic(MOBILE, TEXT).post()).await;
         }
-        let seqs: Vec<u64> = simulator
-            .wait_for(3)
+        let seqs: Vec<u64> = in_time(simulator.wait_for(3))
             .await
             .iter()
             .map(|entry| entry.seq)

@@ -7,7 +7,7 @@ use dispatcher::simulator::{Latency, Options, Receipts, Rules, Scripted, Simulat
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::wire::{Client, MOBILE, Submit, TEXT, post, start};
+use super::wire::{Client, MOBILE, Submit, TEXT, in_time, post, start};
 
 /// A customer that answers each push on a connection of its own.
 struct Customer {
@@ -34,7 +34,7 @@ impl Customer {
 
     /// Waits for a push on a new connection.
     async fn next(&self) -> Push {
-        let (stream, _) = self.listener.accept().await.unwrap();
+        let (stream, _) = in_time(self.listener.accept()).await.unwrap();
         Push::read(stream).await
     }
 }
@@ -65,7 +65,7 @@ impl Push {
                 };
             }
             assert!(
-                stream.read_buf(&mut wire).await.unwrap() > 0,
+                in_time(stream.read_buf(&mut wire)).await.unwrap() > 0,
                 "a push was cut off"
             );
         }
@@ -114,8 +114,7 @@ async fn submit(simulator: &Simulator, content: &str) -> String {
 
 /// Waits until `count` pushes have ended.
 async fn pushes_ended(simulator: &Simulator, count: u64) {
-    simulator
-        .wait_until(|stats| stats.pushes_taken + stats.pushes_given_up >= count)
+    in_time(simulator.wait_until(|stats| stats.pushes_taken + stats.pushes_given_up >= count))
         .await;
 }
 
@@ -209,10 +208,13 @@ async fn a_message_whose_answer_was_lost_still_gets_its_receipt_but_a_refused_on
     for _ in 0..2 {
         let mut client = Client::connect(&simulator).await;
         client.send(Submit::dynamic(MOBILE, TEXT).post()).await;
-        simulator.wait_for(1).await;
+        in_time(simulator.wait_for(1)).await;
     }
     let push = customer.next().await;
-    assert_eq!(push.form["smsid"], simulator.wait_for(2).await[1].smsid);
+    assert_eq!(
+        push.form["smsid"],
+        in_time(simulator.wait_for(2)).await[1].smsid
+    );
     push.close_with(200, "success").await;
     pushes_ended(&simulator, 1).await;
     assert_eq!(simulator.stats().pushes, 1);

@@ -1,6 +1,6 @@
 //! A client for the simulator that shares no code with it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dispatcher::simulator::{Options, Simulator};
 use md5::{Digest, Md5};
@@ -12,6 +12,14 @@ pub const ACCOUNT: &str = "C00000001";
 pub const KEY: &str = "simulated-key";
 pub const MOBILE: &str = "13800138000";
 pub const TEXT: &str = "您的验证码是：2546。请不要把验证码泄露给其他人。";
+
+/// Fails a test that waits in vain instead of letting it hang.
+pub async fn in_time<T>(waiting: impl Future<Output = T>) -> T {
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, waiting)
+        .await
+        .expect("waited in vain")
+}
 
 pub async fn start(options: Options) -> Simulator {
     Simulator::start(options).await.unwrap()
@@ -89,7 +97,7 @@ impl Client {
     }
 
     async fn read(&mut self) -> std::io::Result<usize> {
-        self.stream.read_buf(&mut self.buffer).await
+        in_time(self.stream.read_buf(&mut self.buffer)).await
     }
 
     fn take_answer(&mut self) -> Option<Answer> {

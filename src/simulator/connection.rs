@@ -6,13 +6,15 @@ use std::sync::Arc;
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::admin;
-use super::engine::{Arrival, Engine};
+use super::engine::Engine;
 use super::http::{self, Parsed, Request};
 use super::params::Params;
 use super::reply::{Format, Reply};
 use super::script::Answer;
+use super::state::Arrival;
 
 /// Serves one client until it leaves or is thrown out. The caller may drop the future at any await.
 pub async fn serve(stream: TcpStream, number: u64, engine: Arc<Engine>) {
@@ -84,13 +86,20 @@ impl Connection {
         }
         self.flush().await?;
         if self.input.is_empty() && self.engine.options.faults.reset_before > 0.0 {
-            self.stream.readable().await?;
-            if self.engine.strikes_before() {
+            // A client that leaves is readable too, but has no request to lose.
+            let leaves = self.stream.peek(&mut [0]).await? == 0;
+            if leaves || self.engine.strikes_before() {
                 // Closing with unread bytes makes the kernel send RST.
                 return Ok(false);
             }
         }
-        Ok(self.stream.read_buf(&mut self.input).await? > 0)
+        let reading = self.stream.read_buf(&mut self.input);
+        let read = match self.engine.options.keep_alive {
+            // Idle since its start or its last answer.
+            Some(patience) => timeout(patience, reading).await.unwrap_or(Ok(0)),
+            None => reading.await,
+        };
+        Ok(read? > 0)
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -113,8 +113,10 @@ mod tests {
 
     #[test]
     fn variables_must_be_as_many_as_slots_and_short() {
-        let mut account = Account::default();
-        account.templates = vec![Template::new("7", "订单【变量】由【变量】承运")];
+        let mut account = Account {
+            templates: vec![Template::new("7", "订单【变量】由【变量】承运")],
+            ..Account::default()
+        };
         assert_eq!(check_templates(&account, "7", "A1|顺丰"), Ok(()));
         assert_eq!(check_templates(&account, "7", "A1"), Err(4072));
         assert_eq!(check_templates(&account, "7", "A1|顺丰|x"), Err(4072));

@@ -81,6 +81,9 @@ fn without_authority(path: &str) -> &str {
     }
 }
 
+/// A body, and how many bytes of the wire it took.
+type Body<'a> = (Cow<'a, [u8]>, usize);
+
 /// What the headers say.
 #[derive(Default)]
 struct HeadFacts<'a> {
@@ -115,8 +118,8 @@ impl<'a> HeadFacts<'a> {
         if facts.length > BODY_MAX { Err(413) } else { Ok(facts) }
     }
 
-    /// The body and its length on the wire; `None` until it is all there.
-    fn body(&self, wire: &'a [u8]) -> Result<Option<(Cow<'a, [u8]>, usize)>, u16> {
+    /// The body; `None` until it is all there.
+    fn body(&self, wire: &'a [u8]) -> Result<Option<Body<'a>>, u16> {
         if self.chunked {
             let joined = join_chunks(wire)?;
             return Ok(joined.map(|(body, length)| (Cow::Owned(body), length)));

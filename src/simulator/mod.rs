@@ -1,14 +1,16 @@
-//! A simulator of the ihuyi (互亿无线) SMS gateway, to the byte: behind `dispatcher simulate`, and a
-//! library for tests.
+//! A simulator of the ihuyi (互亿无线) SMS gateway, to the byte: behind `dispatcher simulate`, and
+//! a library for tests.
 //!
-//! It uses nothing else of this crate, so that it can disprove the rest. Where ihuyi publishes nothing, the
-//! choice taken is a field of [`Options`] or is said at the place that takes it. A request goes
-//! `connection` (bytes) → `http` and `params` (decoding) → `engine` (script, chance, log) → `gateway`
-//! (the order of checks; with `content` and `limits`) → `reply` (bytes again). `push` sends receipts,
-//! `admin` answers under `/_sim/`.
+//! It uses nothing else of this crate, so that it can disprove the rest. Where ihuyi publishes
+//! nothing, the choice taken is a field of [`Options`] or is said at the place that takes it.
 //!
-//! Faults are of two kinds. After `hang`, `reset` and `cut` the message **was taken**: it is billed, counted and
-//! its receipt comes, only the client cannot know. After `reset_before`, HTTP 500, HTML and garbage it was not.
+//! A request goes `connection` (bytes) → `http` and `params` (decoding) → `engine` and `state`
+//! (script, chance, log) → `gateway` (the order of checks; with `content` and `limits`) → `reply`
+//! (bytes again). `push` sends receipts, `admin` answers under `/_sim/`.
+//!
+//! Faults are of two kinds. After `hang`, `reset` and `cut` the message **was taken**: it is billed,
+//! counted and its receipt comes, only the client cannot know. After `reset_before`, HTTP 500, HTML
+//! and garbage it was not.
 
 mod admin;
 mod codes;
@@ -24,6 +26,7 @@ mod params;
 mod push;
 mod reply;
 mod script;
+mod state;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -102,8 +105,14 @@ impl Simulator {
     /// Waits until `count` submits were read since the start, and returns those logged. It has no timeout of
     /// its own.
     pub async fn wait_for(&self, count: usize) -> Vec<Submission> {
-        self.engine.wait_for(count as u64).await;
+        self.wait_until(|stats| stats.submissions >= count as u64)
+            .await;
         self.submissions()
+    }
+
+    /// Waits until the totals satisfy `ready`, looking at them after each change. It has no timeout of its own.
+    pub async fn wait_until(&self, ready: impl Fn(&Stats) -> bool) {
+        self.engine.wait_until(ready).await;
     }
 
     /// Totals since the start.

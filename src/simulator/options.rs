@@ -18,6 +18,9 @@ pub struct Options {
     pub window: Duration,
     /// From a request being read to its answer being written.
     pub latency: Latency,
+    /// How long an idle connection is kept before it is closed without a word, as web servers do; for ever
+    /// by default. A client that sends at that moment cannot know what became of its request.
+    pub keep_alive: Option<Duration>,
     /// What goes wrong, and how often.
     pub faults: Faults,
     /// The limits and content rules.
@@ -43,6 +46,7 @@ impl Default for Options {
             accounts: vec![Account::default()],
             window: Duration::from_secs(300),
             latency: Latency::None,
+            keep_alive: None,
             faults: Faults::default(),
             rules: Rules::default(),
             receipts: None,

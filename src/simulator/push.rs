@@ -165,7 +165,8 @@ impl Courier {
 
     async fn post_on(&self, mut stream: TcpStream, body: &str) -> anyhow::Result<bool> {
         let request = format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{body}",
             self.target.path,
             self.target.host,
             body.len(),

@@ -1,8 +1,8 @@
 //! A client for the simulator that shares no code with it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dispatcher::simulator::Simulator;
+use dispatcher::simulator::{Options, Simulator};
 use md5::{Digest, Md5};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -12,6 +12,18 @@ pub const ACCOUNT: &str = "C00000001";
 pub const KEY: &str = "simulated-key";
 pub const MOBILE: &str = "13800138000";
 pub const TEXT: &str = "您的验证码是：2546。请不要把验证码泄露给其他人。";
+
+/// Fails a test that waits in vain instead of letting it hang.
+pub async fn in_time<T>(waiting: impl Future<Output = T>) -> T {
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, waiting)
+        .await
+        .expect("waited in vain")
+}
+
+pub async fn start(options: Options) -> Simulator {
+    Simulator::start(options).await.unwrap()
+}
 
 /// One connection.
 pub struct Client {
@@ -59,8 +71,26 @@ impl Client {
         Ok(std::mem::take(&mut self.buffer))
     }
 
+    /// Says that nothing more will be sent.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// Reads exactly these bytes.
+    pub async fn expect(&mut self, bytes: &[u8]) {
+        while self.buffer.len() < bytes.len() {
+            assert!(
+                self.read().await.unwrap() > 0,
+                "closed after {:?}",
+                self.buffer
+            );
+        }
+        assert_eq!(&self.buffer[..bytes.len()], bytes);
+        self.buffer.drain(..bytes.len());
+    }
+
     async fn read(&mut self) -> std::io::Result<usize> {
-        self.stream.read_buf(&mut self.buffer).await
+        in_time(self.stream.read_buf(&mut self.buffer)).await
     }
 
     fn take_answer(&mut self) -> Option<Answer> {

@@ -37,6 +37,10 @@ impl Latch {
         self.step(STARTED)
     }
 
+    fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Acquire) == CLOSED
+    }
+
     /// Moves from waiting to `to`; true when it is there now.
     fn step(&self, to: u8) -> bool {
         match self.0.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire) {
@@ -80,12 +84,13 @@ impl Body for LatchedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // Not at its end when forbidden, or an empty request would leave without a further question.
         self.latch.start() && self.data.is_none()
     }
 
+    /// Exact, so that hyper sends a `content-length`; but a forbidden body promises one byte at
+    /// least: hyper never polls an empty one, and would send the head without a further question.
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        SizeHint::with_exact(if self.latch.is_closed() { self.left.max(1) } else { self.left })
     }
 }
 
@@ -123,6 +128,7 @@ mod tests {
             let mut body = LatchedBody::new(latch.clone(), Bytes::from_static(data));
             assert!(latch.close());
             assert!(!body.is_end_stream());
+            assert_ne!(body.size_hint().exact(), Some(0), "an empty one would not be polled");
             assert!(poll(&mut body).unwrap().is_err());
             assert!(latch.close(), "stays closed");
         }

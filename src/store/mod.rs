@@ -4,9 +4,11 @@
 mod admit;
 mod connect;
 mod error;
+mod probe;
 mod record;
 mod release;
 mod rows;
 mod upkeep;
 
 pub use connect::{MigrationError, Store};
+pub use probe::{ProbeError, probe};

@@ -1,5 +1,6 @@
 //! dispatcher
 
+pub mod app;
 pub mod broker;
 pub mod cli;
 pub mod config;
@@ -8,4 +9,6 @@ pub mod domain;
 pub mod gateway;
 pub mod simulator;
 pub mod store;
+pub mod telemetry;
 pub mod tls;
+pub mod web;

@@ -1,3 +1,79 @@
-//! The command line: a file per command.
+//! The command line: a file per command. Tables are for people, `--json` is for programs.
 
+pub mod completions;
+mod connect;
+pub mod exit;
+pub mod migrate;
+mod output;
+pub mod run;
 pub mod simulate;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Needs};
+
+const EXAMPLES: &str = "\
+Begin here:
+  dispatcher check                     is everything set up? What is wrong, and how to mend it
+  dispatcher run --migrate             start the daemon
+  dispatcher send --id order-1 --mobile 13800138000 --content '您的订单已发货。'
+  dispatcher jobs show order-1         what became of it
+
+Configuration: dispatcher.toml in the working directory or --config FILE, and the environment, as in
+DISPATCHER__POSTGRES__URL. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
+
+/// A durable SMS dispatcher: jobs from RabbitMQ, paced by limiters, submitted to the ihuyi gateway,
+/// every outcome in Postgres.
+#[derive(Debug, Parser)]
+#[command(name = "dispatcher", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file [default: dispatcher.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Migrate(migrate::MigrateArgs),
+    Simulate(simulate::SimulateArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the command that was asked for.
+///
+/// # Errors
+/// [`exit::report`] prints them and knows their exit codes.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    let json = cli.json;
+    match cli.command {
+        Command::Run(args) => threaded(run::run(args, load(cli.config, Needs::Secrets)?)),
+        Command::Migrate(args) => single(migrate::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Simulate(args) => single(simulate::run(args)),
+        Command::Completions(args) => completions::run(args),
+    }
+}
+
+fn load(file: Option<PathBuf>, needs: Needs) -> anyhow::Result<Config> {
+    Ok(config::load(file.as_deref(), config::environment(), needs)?)
+}
+
+/// For the daemon: a thread for each core.
+fn threaded(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start threads")?.block_on(command)
+}
+
+/// For everything else: one thread.
+fn single(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(command)
+}

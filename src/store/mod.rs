@@ -4,11 +4,11 @@
 mod admit;
 mod connect;
 mod error;
-mod lease;
+mod probe;
 mod record;
 mod release;
 mod rows;
 mod upkeep;
 
 pub use connect::{MigrationError, Store};
-pub use lease::ShardLease;
+pub use probe::{ProbeError, probe};

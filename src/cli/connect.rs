@@ -1,0 +1,30 @@
+//! Postgres for the commands that end soon: what is wrong is said at once, instead of after the
+//! daemon's patient waits.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::store::{Store, probe};
+
+/// For a connection to be made, in all.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECTIONS: u32 = 2;
+/// Commands claim no jobs, so this protects nothing.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A store whose database answers.
+///
+/// # Errors
+/// When Postgres does not answer or refuses, with the cure.
+pub(super) async fn store(config: &Config) -> anyhow::Result<Store> {
+    let url = &config.postgres.url;
+    timeout(PATIENCE, probe(url))
+        .await
+        .map_err(|_| anyhow!("does not answer within {} s: check host and port of postgres.url", PATIENCE.as_secs()))
+        .and_then(|probed| Ok(probed?))
+        .context("Postgres")?;
+    Ok(Store::new(url, CONNECTIONS, LEASE)?)
+}

@@ -1,0 +1,81 @@
+//! Connections of a listener: how many at a time, how long and how large, so that a slow or hostile
+//! client cannot tie up the process.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Connections at a time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 256;
+/// For the head of a request to come in, and for how long a connection may stay idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection ends after this; a client with more to ask opens another.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// What is being answered when a connection is to end may take so long.
+const GRACE: Duration = Duration::from_secs(5);
+/// The longest head of a request, in bytes (hyper's minimum is 8 KiB).
+const MAX_HEAD: usize = 16 * 1024;
+/// After a failed accept, mostly for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers with `router` on each connection until `shutdown` is ready, then lets requests finish for
+/// five seconds at most.
+pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: impl Future) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (stop, stopped) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            _ = &mut shutdown => break,
+            accepted = accept(&listener, &permits) => accepted,
+        };
+        let (stream, permit) = accepted;
+        connections.spawn(answer(stream, router.clone(), stopped.clone(), permit));
+        while connections.try_join_next().is_some() {}
+    }
+    drop((listener, stop));
+    connections.join_all().await;
+}
+
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    loop {
+        let permit = permits.clone().acquire_owned();
+        let Ok(permit) = permit.await else { return std::future::pending().await };
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, permit),
+            Err(error) => {
+                tracing::debug!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end, its age limit or the stop. `_permit` counts it while it lives.
+async fn answer(stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>, _permit: OwnedSemaphorePermit) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // Errors are the client's: it left, was too slow, or spoke no HTTP.
+        _ = connection.as_mut() => return,
+        _ = stopped.changed() => {}
+        () = tokio::time::sleep(MAX_AGE) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(GRACE, connection).await;
+}

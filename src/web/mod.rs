@@ -1,0 +1,13 @@
+//! HTTP: the admin listener with health and metrics, and what any listener of ours needs: `connection`
+//! limits a client in time and size, `problem` writes errors.
+
+mod admin;
+mod connection;
+pub mod problem;
+pub mod status;
+
+pub use admin::serve;
+pub use status::Status;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{Status, serve};
+
+#[derive(Default)]
+struct Fake {
+    broken: AtomicBool,
+}
+
+impl Status for Fake {
+    fn ready(&self) -> Result<(), Vec<String>> {
+        match self.broken.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(vec!["RabbitMQ is unreachable".into(), "Postgres is unreachable".into()]),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        "dispatcher_rabbitmq_connected 1\n".into()
+    }
+}
+
+struct Listener {
+    address: std::net::SocketAddr,
+    status: Arc<Fake>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Listener {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let status = Arc::new(Fake::default());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(listener, status.clone(), stopped));
+        Listener { address, status, stop, task }
+    }
+
+    /// The whole response, headers included.
+    async fn send(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await
+    }
+}
+
+#[tokio::test]
+async fn health_and_metrics_need_no_token() {
+    let listener = Listener::start().await;
+    let health = listener.get("/healthz").await;
+    assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("\r\n\r\nok\n"), "{health}");
+    let ready = listener.get("/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("ready\n"), "{ready}");
+    let metrics = listener.get("/metrics").await;
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+    assert!(metrics.ends_with("dispatcher_rabbitmq_connected 1\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_not_ready_says_why() {
+    let listener = Listener::start().await;
+    listener.status.broken.store(true, Ordering::Relaxed);
+    let ready = listener.get("/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    assert!(ready.ends_with("\r\n\r\nRabbitMQ is unreachable\nPostgres is unreachable\n"), "{ready}");
+    assert!(listener.get("/healthz").await.starts_with("HTTP/1.1 200"), "it lives all the same");
+}
+
+#[tokio::test]
+async fn errors_are_problem_details() {
+    let listener = Listener::start().await;
+    for (request, status) in [
+        ("GET /api/v1/jobs", 401),
+        ("POST /api/v1/jobs", 401),
+        ("GET /api/v1", 401),
+        ("GET /", 404),
+        ("GET /api/v2/jobs", 404),
+        ("POST /metrics", 405),
+    ] {
+        let response = listener.send(&format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {response}");
+        assert!(response.contains("content-type: application/problem+json"), "{response}");
+        let body: serde_json::Value = serde_json::from_str(response.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(body["status"], status);
+        assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+        assert_eq!(response.contains("www-authenticate: Bearer"), status == 401);
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    let listener = Listener::start().await;
+    let response = listener.send(&format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(20_000))).await;
+    assert!(response.starts_with("HTTP/1.1 431"), "{response}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_finishes_its_request_is_let_go() {
+    let listener = Listener::start().await;
+    let mut stream = TcpStream::connect(listener.address).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+    let mut response = String::new();
+    // The paused clock runs on while everybody waits.
+    stream.read_to_string(&mut response).await.unwrap();
+    assert!(!response.contains("200"), "{response}");
+}
+
+#[tokio::test]
+async fn it_stops_although_a_connection_is_idle() {
+    let listener = Listener::start().await;
+    let mut idle = TcpStream::connect(listener.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    listener.stop.send(()).unwrap();
+    listener.task.await.unwrap();
+}

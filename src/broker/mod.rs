@@ -1,29 +1,27 @@
 //! RabbitMQ: the only place that names lapin.
+//!
+//! Consuming and publishing use connections of their own: while the broker blocks publishers, a
+//! blocked connection would carry no acknowledgements either. lapin's own recovery is not used: it
+//! resumes without a word, and the dispatcher must know when deliveries belong to the past.
 
+mod ack;
+mod connect;
+mod consume;
 pub mod probe;
+mod properties;
+mod publish;
+mod topology;
 
-use secrecy::SecretString;
+pub use consume::JobSource;
+pub use publish::JobPublisher;
 
-use crate::dispatch::ports::PublishError;
-use crate::domain::job::Job;
+/// RabbitMQ cannot be reached, or refuses what is asked.
+#[derive(Debug, thiserror::Error)]
+#[error("RabbitMQ: {0}")]
+pub struct BrokerError(pub String);
 
-/// Publishes jobs with broker confirms.
-pub struct JobPublisher;
-
-impl JobPublisher {
-    /// Connects and declares the topology.
-    ///
-    /// # Errors
-    /// When RabbitMQ cannot be reached or refuses.
-    pub async fn connect(_url: &SecretString, _prefix: &str) -> Result<JobPublisher, PublishError> {
-        Err(PublishError("the publisher is not part of this build".into()))
-    }
-
-    /// Publishes in order; returns once all are confirmed.
-    ///
-    /// # Errors
-    /// When the broker did not confirm all of them.
-    pub async fn publish(&self, _jobs: &[Job]) -> Result<(), PublishError> {
-        Err(PublishError("the publisher is not part of this build".into()))
+impl From<lapin::Error> for BrokerError {
+    fn from(error: lapin::Error) -> Self {
+        BrokerError(error.to_string())
     }
 }

@@ -17,11 +17,7 @@ pub use self::args::SimulateArgs;
 pub async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     let environment_key = std::env::var("SIMULATOR_API_KEY").ok();
     let options = args.into_options(environment_key)?;
-    let accounts: Vec<&str> = options
-        .accounts
-        .iter()
-        .map(|account| account.id.as_str())
-        .collect();
+    let accounts: Vec<&str> = options.accounts.iter().map(|account| account.id.as_str()).collect();
     let accounts = accounts.join(", ");
     let simulator = Simulator::start(options).await?;
     println!(
@@ -58,16 +54,11 @@ fn totals(stats: &Stats) -> String {
         lines.push(format!("{count:>10}  {fault}"));
     }
     if stats.reset_before > 0 {
-        lines.push(format!(
-            "{:>10}  reset before the request was read",
-            stats.reset_before
-        ));
+        lines.push(format!("{:>10}  reset before the request was read", stats.reset_before));
     }
     if stats.pushes > 0 {
         let (pushes, taken, given_up) = (stats.pushes, stats.pushes_taken, stats.pushes_given_up);
-        lines.push(format!(
-            "{pushes:>10}  pushes: {taken} taken, {given_up} given up"
-        ));
+        lines.push(format!("{pushes:>10}  pushes: {taken} taken, {given_up} given up"));
     }
     lines.join("\n")
 }

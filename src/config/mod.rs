@@ -26,6 +26,8 @@ use crate::domain::codes::CodeTable;
 use crate::domain::job::OnUnknown;
 use crate::domain::rate::Rate;
 
+pub use crate::domain::wire::{Auth, Format, Method};
+
 pub use problem::{Problem, Problems};
 
 /// Whether a command uses the accounts' keys, the tokens and the callback secret.
@@ -115,24 +117,6 @@ pub struct Gateway {
     pub content_max: usize,
 }
 
-/// The HTTP method of a request to the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Everything in the query.
-    Get,
-    /// A form in the body.
-    Post,
-}
-
-/// The format asked of the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// ihuyi's default.
-    Xml,
-    /// Ours.
-    Json,
-}
-
 /// `[accounts.NAME]`: one APIID at ihuyi and its limits.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -152,15 +136,6 @@ pub struct Account {
     /// The account that takes over new jobs while this one is paused: another configured one, and
     /// following it never leads back here.
     pub fallback: Option<String>,
-}
-
-/// The password of a request to the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// An MD5 of the request, the key and the time.
-    Dynamic,
-    /// The key itself.
-    Static,
 }
 
 /// `[limits]`: for every mobile number, whatever the account.

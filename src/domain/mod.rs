@@ -10,3 +10,4 @@ pub mod pace;
 pub mod rate;
 pub mod retry;
 pub mod verdict;
+pub mod wire;

@@ -10,10 +10,12 @@
 mod client;
 mod latch;
 mod options;
+mod port;
 mod reply;
 mod request;
 mod xml;
 
 pub use client::Client;
 pub use options::{Auth, ClientError, ClientOptions, Credentials, Format, Method};
+pub use port::Accounts;
 pub use reply::Balance;

@@ -31,13 +31,7 @@ impl Engine {
     /// An engine whose pushes go through the given pushers.
     pub fn new(options: Options, receipts: Option<Pusher>, replies: Option<Pusher>) -> Self {
         let state = State::new(&options);
-        Self {
-            options,
-            receipts,
-            replies,
-            state: Mutex::new(state),
-            changed: Notify::new(),
-        }
+        Self { options, receipts, replies, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// The state, for a moment. A panic elsewhere leaves counters at worst, so poison is no reason to stop.
@@ -66,16 +60,8 @@ impl Engine {
         self.changed.notify_waiters();
         let latency = self.options.latency.draw(&mut state.rng);
         let reply = match state.gateway.balance(request, unix_now()) {
-            Ok(num) => Reply {
-                code: ACCEPTED,
-                msg: BALANCE_FOUND.into(),
-                detail: Detail::Num(num),
-            },
-            Err(code) => Reply {
-                code,
-                msg: message(code).into(),
-                detail: Detail::Num(0),
-            },
+            Ok(num) => Reply { code: ACCEPTED, msg: BALANCE_FOUND.into(), detail: Detail::Num(num) },
+            Err(code) => Reply { code, msg: message(code).into(), detail: Detail::Num(0) },
         };
         (latency, Answer::Reply(reply))
     }
@@ -131,28 +117,16 @@ impl Engine {
         let Some(pusher) = &self.replies else {
             return false;
         };
-        pusher.push(
-            Duration::ZERO,
-            push::reply_form(mobile, content, smsid, unix_now()),
-        );
+        pusher.push(Duration::ZERO, push::reply_form(mobile, content, smsid, unix_now()));
         true
     }
 
     /// The receipts that an accepted message will get: delay, serial number, number and code of each.
-    fn draw_receipts(
-        &self,
-        state: &mut State,
-        request: &Params<'_>,
-        accepted: Option<&Accepted>,
-    ) -> Vec<Receipt> {
+    fn draw_receipts(&self, state: &mut State, request: &Params<'_>, accepted: Option<&Accepted>) -> Vec<Receipt> {
         let (Some(receipts), Some(accepted)) = (&self.options.receipts, accepted) else {
             return Vec::new();
         };
-        let count = if receipts.per_part {
-            accepted.parts.max(1)
-        } else {
-            1
-        };
+        let count = if receipts.per_part { accepted.parts.max(1) } else { 1 };
         let mobile = String::from_utf8_lossy(&request.mobile);
         let one = |_| Receipt::draw(receipts, &mut state.rng, &accepted.smsid, &mobile);
         (0..count).map(one).collect()
@@ -161,12 +135,7 @@ impl Engine {
     fn push_receipts(&self, receipts: Vec<Receipt>, now: Duration) {
         let Some(pusher) = &self.receipts else { return };
         for receipt in receipts {
-            let form = push::receipt_form(
-                receipt.code,
-                &receipt.mobile,
-                &receipt.smsid,
-                now + receipt.delay,
-            );
+            let form = push::receipt_form(receipt.code, &receipt.mobile, &receipt.smsid, now + receipt.delay);
             pusher.push(receipt.delay, form);
         }
     }
@@ -185,11 +154,7 @@ impl Receipt {
         let undelivered = rng.f64() < receipts.undelivered;
         Self {
             delay: receipts.delay.draw(rng),
-            code: if undelivered {
-                receipts.undelivered_code
-            } else {
-                ACCEPTED
-            },
+            code: if undelivered { receipts.undelivered_code } else { ACCEPTED },
             mobile: mobile.into(),
             smsid: smsid.into(),
         }
@@ -198,7 +163,5 @@ impl Receipt {
 
 /// Time since the Unix epoch.
 fn unix_now() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

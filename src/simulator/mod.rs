@@ -105,8 +105,7 @@ impl Simulator {
     /// Waits until `count` submits were read since the start, and returns those logged. It has no timeout of
     /// its own.
     pub async fn wait_for(&self, count: usize) -> Vec<Submission> {
-        self.wait_until(|stats| stats.submissions >= count as u64)
-            .await;
+        self.wait_until(|stats| stats.submissions >= count as u64).await;
         self.submissions()
     }
 

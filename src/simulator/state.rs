@@ -63,9 +63,7 @@ impl State {
             scripts: HashMap::new(),
             log: Log::new(options.log),
             stats: Stats::default(),
-            rng: options
-                .seed
-                .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+            rng: options.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
         }
     }
 
@@ -91,62 +89,34 @@ impl State {
     fn follow(&mut self, scripted: Scripted, request: &Params<'_>, now: Duration) -> Decision {
         match scripted {
             Scripted::Normal => self.judge(request, now),
-            Scripted::Code(ACCEPTED, msg) => Decision::accepted(
-                Accepted {
-                    smsid: self.gateway.next_smsid(now),
-                    parts: 0,
-                },
-                msg,
-            ),
+            Scripted::Code(ACCEPTED, msg) => {
+                Decision::accepted(Accepted { smsid: self.gateway.next_smsid(now), parts: 0 }, msg)
+            }
             Scripted::Code(code, msg) => Decision::refused(code, msg),
-            Scripted::Raw {
-                status,
-                content_type,
-                body,
-            } => Decision::broken(
-                "raw",
-                Answer::Raw {
-                    status,
-                    content_type,
-                    body,
-                },
-            ),
+            Scripted::Raw { status, content_type, body } => {
+                Decision::broken("raw", Answer::Raw { status, content_type, body })
+            }
             Scripted::Hang => Decision::broken("hang", Answer::Hang),
             Scripted::ResetAfterRead => Decision::broken("reset", Answer::Reset),
             Scripted::CloseBeforeReply => Decision::broken("close", Answer::Close),
             Scripted::Delay(delay, then) => {
                 let decision = self.follow(*then, request, now);
-                Decision {
-                    delay: decision.delay + delay,
-                    ..decision
-                }
+                Decision { delay: decision.delay + delay, ..decision }
             }
             Scripted::Judged(then) => {
                 let judged = self.judge(request, now);
                 let shown = self.follow(*then, request, now);
-                Decision {
-                    code: judged.code,
-                    accepted: judged.accepted,
-                    ..shown
-                }
+                Decision { code: judged.code, accepted: judged.accepted, ..shown }
             }
         }
     }
 
     fn strike(&mut self, fault: Fault, request: &Params<'_>, now: Duration) -> Decision {
-        let page = |status, body: &str| Answer::Raw {
-            status,
-            content_type: "text/html".into(),
-            body: body.into(),
-        };
+        let page = |status, body: &str| Answer::Raw { status, content_type: "text/html".into(), body: body.into() };
         match fault {
-            Fault::Code(code) => {
-                self.follow(Scripted::Code(code, message(code).into()), request, now)
-            }
+            Fault::Code(code) => self.follow(Scripted::Code(code, message(code).into()), request, now),
             Fault::Http500 => Decision::broken("raw", page(500, "<h1>Internal Server Error</h1>")),
-            Fault::Html => {
-                Decision::broken("raw", page(200, "<html><body>系统维护中</body></html>"))
-            }
+            Fault::Html => Decision::broken("raw", page(200, "<html><body>系统维护中</body></html>")),
             Fault::Garbage => Decision::broken("garbage", Answer::Garbage),
             Fault::Hang => self.judge(request, now).lost("hang", |_| Answer::Hang),
             Fault::Reset => self.judge(request, now).lost("reset", |_| Answer::Reset),
@@ -158,13 +128,7 @@ impl State {
     }
 
     /// Counts and logs a submit.
-    pub fn record(
-        &mut self,
-        request: &Params<'_>,
-        arrival: Arrival,
-        decision: &Decision,
-        now: Duration,
-    ) {
+    pub fn record(&mut self, request: &Params<'_>, arrival: Arrival, decision: &Decision, now: Duration) {
         self.stats.submissions += 1;
         if let Some(code) = decision.code {
             *self.stats.codes.entry(code).or_default() += 1;
@@ -172,10 +136,7 @@ impl State {
         if let Some(fault) = decision.fault {
             *self.stats.faults.entry(fault).or_default() += 1;
         }
-        self.stats.parts += decision
-            .accepted
-            .as_ref()
-            .map_or(0, |accepted| accepted.parts);
+        self.stats.parts += decision.accepted.as_ref().map_or(0, |accepted| accepted.parts);
         if !self.log.is_on() {
             return;
         }
@@ -191,10 +152,7 @@ impl State {
             templateid: text(&request.templateid),
             time: text(&request.time),
             code: decision.code,
-            smsid: decision
-                .accepted
-                .as_ref()
-                .map_or_else(|| "0".into(), |accepted| accepted.smsid.clone()),
+            smsid: decision.accepted.as_ref().map_or_else(|| "0".into(), |accepted| accepted.smsid.clone()),
             fault: decision.fault,
             connection: arrival.connection,
         });
@@ -203,55 +161,25 @@ impl State {
 
 impl Decision {
     fn accepted(accepted: Accepted, msg: String) -> Self {
-        let reply = Reply {
-            code: ACCEPTED,
-            msg,
-            detail: Detail::Smsid(accepted.smsid.clone()),
-        };
-        Self {
-            accepted: Some(accepted),
-            ..Self::answered(ACCEPTED, reply)
-        }
+        let reply = Reply { code: ACCEPTED, msg, detail: Detail::Smsid(accepted.smsid.clone()) };
+        Self { accepted: Some(accepted), ..Self::answered(ACCEPTED, reply) }
     }
 
     fn refused(code: i64, msg: String) -> Self {
-        Self::answered(
-            code,
-            Reply {
-                code,
-                msg,
-                detail: Detail::Smsid("0".into()),
-            },
-        )
+        Self::answered(code, Reply { code, msg, detail: Detail::Smsid("0".into()) })
     }
 
     fn answered(code: i64, reply: Reply) -> Self {
-        Self {
-            answer: Answer::Reply(reply),
-            delay: Duration::ZERO,
-            code: Some(code),
-            accepted: None,
-            fault: None,
-        }
+        Self { answer: Answer::Reply(reply), delay: Duration::ZERO, code: Some(code), accepted: None, fault: None }
     }
 
     /// Nothing was judged; the client gets `answer`.
     fn broken(fault: &'static str, answer: Answer) -> Self {
-        Self {
-            answer,
-            delay: Duration::ZERO,
-            code: None,
-            accepted: None,
-            fault: Some(fault),
-        }
+        Self { answer, delay: Duration::ZERO, code: None, accepted: None, fault: Some(fault) }
     }
 
     /// What was judged stands, but the client gets something else.
     fn lost(self, fault: &'static str, answer: impl FnOnce(Answer) -> Answer) -> Self {
-        Self {
-            answer: answer(self.answer),
-            fault: Some(fault),
-            ..self
-        }
+        Self { answer: answer(self.answer), fault: Some(fault), ..self }
     }
 }

@@ -4,6 +4,7 @@
 mod admit;
 mod connect;
 mod error;
+mod lease;
 mod probe;
 mod record;
 mod release;
@@ -11,4 +12,5 @@ mod rows;
 mod upkeep;
 
 pub use connect::{MigrationError, Store};
+pub use lease::ShardLease;
 pub use probe::{ProbeError, probe};

@@ -2,3 +2,4 @@
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
 mod gateway;
+mod simulator;

@@ -230,10 +230,7 @@ fn latency(p50: Duration, p99: Option<Duration>) -> anyhow::Result<Latency> {
 
 impl AccountArgs {
     fn into_accounts(self, environment_key: Option<String>) -> anyhow::Result<Vec<Account>> {
-        ensure!(
-            self.key_files.len() <= self.ids.len(),
-            "there are more --api-key-file than --account"
-        );
+        ensure!(self.key_files.len() <= self.ids.len(), "there are more --api-key-file than --account");
         let default_key = environment_key.unwrap_or_else(|| "simulated-key".into());
         let mut accounts = Vec::with_capacity(self.ids.len());
         for (index, id) in self.ids.into_iter().enumerate() {
@@ -308,20 +305,14 @@ fn parse_template(text: &str) -> Result<Template, String> {
 }
 
 fn parse_code_share(text: &str) -> Result<(i64, f64), String> {
-    let (code, share) = text
-        .split_once('=')
-        .ok_or("write it as CODE=SHARE, like 4080=0.01")?;
+    let (code, share) = text.split_once('=').ok_or("write it as CODE=SHARE, like 4080=0.01")?;
     let code = code.parse().map_err(|_| "the code must be a number")?;
-    let share = share
-        .parse()
-        .map_err(|_| "the share must be a number from 0 to 1")?;
+    let share = share.parse().map_err(|_| "the share must be a number from 0 to 1")?;
     Ok((code, share))
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let unit_at = text
-        .find(|character: char| character.is_ascii_alphabetic())
-        .unwrap_or(text.len());
+    let unit_at = text.find(|character: char| character.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let seconds_each = match unit {
         "us" => 1e-6,
@@ -331,9 +322,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err("write it as 500ms, 10s, 2m or 1h".into()),
     };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "the part before the unit must be a number")?;
+    let number: f64 = number.parse().map_err(|_| "the part before the unit must be a number")?;
     Duration::try_from_secs_f64(number * seconds_each).map_err(|error| error.to_string())
 }
 
@@ -357,18 +346,9 @@ mod tests {
     fn the_defaults_suit_a_load_test() {
         let options = options(&[]).unwrap();
         assert_eq!(options.listen.to_string(), "127.0.0.1:8106");
-        assert_eq!(
-            (
-                options.accounts[0].id.as_str(),
-                options.accounts[0].key.as_str()
-            ),
-            ("C00000001", "simulated-key")
-        );
+        assert_eq!((options.accounts[0].id.as_str(), options.accounts[0].key.as_str()), ("C00000001", "simulated-key"));
         assert_eq!((options.rules.per_second, options.rules.per_day), (1, 0));
-        assert_eq!(
-            options.push_retries,
-            [Duration::from_secs(60), Duration::from_secs(120)]
-        );
+        assert_eq!(options.push_retries, [Duration::from_secs(60), Duration::from_secs(120)]);
         assert_eq!(options.faults.total(), 0.0);
     }
 
@@ -402,10 +382,7 @@ mod tests {
         assert_eq!(options.latency, Latency::LogNormal { p50, p99 });
         assert_eq!(options.accounts.len(), 2);
         assert_eq!(options.rules.blacklist.len(), 2);
-        assert_eq!(
-            options.receipts.unwrap().delay,
-            Latency::Fixed(Duration::ZERO)
-        );
+        assert_eq!(options.receipts.unwrap().delay, Latency::Fixed(Duration::ZERO));
         assert_eq!(options.push_retries, [Duration::from_secs(1)]);
     }
 

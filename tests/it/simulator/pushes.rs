@@ -23,9 +23,7 @@ struct Push {
 
 impl Customer {
     async fn listen() -> Self {
-        Self {
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        }
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
     }
 
     fn url(&self, path: &str) -> String {
@@ -45,47 +43,26 @@ impl Push {
         loop {
             let text = String::from_utf8_lossy(&wire).into_owned();
             if let Some((head, body)) = text.split_once("\r\n\r\n")
-                && body.len()
-                    == super::wire::header(head, "content-length")
-                        .unwrap()
-                        .parse::<usize>()
-                        .unwrap()
+                && body.len() == super::wire::header(head, "content-length").unwrap().parse::<usize>().unwrap()
             {
-                assert_eq!(
-                    super::wire::header(head, "content-type"),
-                    Some("application/x-www-form-urlencoded")
-                );
-                let form = url::form_urlencoded::parse(body.as_bytes())
-                    .into_owned()
-                    .collect();
-                return Self {
-                    line: head.lines().next().unwrap().into(),
-                    form,
-                    stream,
-                };
+                assert_eq!(super::wire::header(head, "content-type"), Some("application/x-www-form-urlencoded"));
+                let form = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+                return Self { line: head.lines().next().unwrap().into(), form, stream };
             }
-            assert!(
-                in_time(stream.read_buf(&mut wire)).await.unwrap() > 0,
-                "a push was cut off"
-            );
+            assert!(in_time(stream.read_buf(&mut wire)).await.unwrap() > 0, "a push was cut off");
         }
     }
 
     /// Answers, keeping the connection open.
     async fn answer(&mut self, status: u16, body: &str) {
-        let answer = format!(
-            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         self.stream.write_all(answer.as_bytes()).await.unwrap();
     }
 
     /// Answers and lets the connection go.
     async fn close_with(mut self, status: u16, body: &str) {
-        let answer = format!(
-            "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let answer =
+            format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         self.stream.write_all(answer.as_bytes()).await.unwrap();
     }
 }
@@ -93,10 +70,7 @@ impl Push {
 async fn with_receipts(receipts: Receipts) -> Simulator {
     start(Options {
         receipts: Some(receipts),
-        rules: Rules {
-            per_second: 0,
-            ..Rules::default()
-        },
+        rules: Rules { per_second: 0, ..Rules::default() },
         push_retries: vec![Duration::from_millis(1), Duration::from_millis(2)],
         ..Options::default()
     })
@@ -104,18 +78,14 @@ async fn with_receipts(receipts: Receipts) -> Simulator {
 }
 
 async fn submit(simulator: &Simulator, content: &str) -> String {
-    let answer = Client::connect(simulator)
-        .await
-        .call(Submit::dynamic(MOBILE, content).post())
-        .await;
+    let answer = Client::connect(simulator).await.call(Submit::dynamic(MOBILE, content).post()).await;
     assert_eq!(answer.code(), 2);
     answer.smsid().to_owned()
 }
 
 /// Waits until `count` pushes have ended.
 async fn pushes_ended(simulator: &Simulator, count: u64) {
-    in_time(simulator.wait_until(|stats| stats.pushes_taken + stats.pushes_given_up >= count))
-        .await;
+    in_time(simulator.wait_until(|stats| stats.pushes_taken + stats.pushes_given_up >= count)).await;
 }
 
 #[tokio::test]
@@ -126,14 +96,9 @@ async fn a_taken_message_gets_its_receipt() {
     let push = customer.next().await;
     assert_eq!(push.line, "POST /ihuyi/receipt/s3cret HTTP/1.1");
     assert_eq!(push.form.len(), 5);
-    assert_eq!(
-        (push.form["code"].as_str(), push.form["smsid"].as_str()),
-        ("2", smsid.as_str())
-    );
+    assert_eq!((push.form["code"].as_str(), push.form["smsid"].as_str()), ("2", smsid.as_str()));
     assert_eq!(push.form["mobilephone"], MOBILE);
-    let time =
-        chrono::NaiveDateTime::parse_from_str(&push.form["report_time"], "%Y-%m-%d %H:%M:%S")
-            .unwrap();
+    let time = chrono::NaiveDateTime::parse_from_str(&push.form["report_time"], "%Y-%m-%d %H:%M:%S").unwrap();
     let utc8 = chrono::Utc::now().naive_utc() + chrono::TimeDelta::hours(8);
     assert!((utc8 - time).num_seconds().abs() < 60, "{time}");
     push.close_with(200, "success").await;
@@ -155,10 +120,7 @@ async fn anything_but_success_is_pushed_thrice_in_all() {
     drop(customer.next().await);
     pushes_ended(&simulator, 1).await;
     let stats = simulator.stats();
-    assert_eq!(
-        (stats.pushes, stats.pushes_taken, stats.pushes_given_up),
-        (3, 0, 1)
-    );
+    assert_eq!((stats.pushes, stats.pushes_taken, stats.pushes_given_up), (3, 0, 1));
 }
 
 #[tokio::test]
@@ -181,20 +143,13 @@ async fn a_second_try_may_be_taken_and_a_connection_is_used_again() {
 #[tokio::test]
 async fn undelivered_and_long_messages_have_receipts_of_their_own() {
     let customer = Customer::listen().await;
-    let receipts = Receipts {
-        undelivered: 1.0,
-        undelivered_code: 7,
-        per_part: true,
-        ..Receipts::to(customer.url("/r"))
-    };
+    let receipts =
+        Receipts { undelivered: 1.0, undelivered_code: 7, per_part: true, ..Receipts::to(customer.url("/r")) };
     let simulator = with_receipts(receipts).await;
     let smsid = submit(&simulator, &"字".repeat(65)).await;
     for _ in 0..2 {
         let push = customer.next().await;
-        assert_eq!(
-            (push.form["code"].as_str(), &push.form["smsid"]),
-            ("7", &smsid)
-        );
+        assert_eq!((push.form["code"].as_str(), &push.form["smsid"]), ("7", &smsid));
         push.close_with(200, "success").await;
     }
 }
@@ -211,10 +166,7 @@ async fn a_message_whose_answer_was_lost_still_gets_its_receipt_but_a_refused_on
         in_time(simulator.wait_for(1)).await;
     }
     let push = customer.next().await;
-    assert_eq!(
-        push.form["smsid"],
-        in_time(simulator.wait_for(2)).await[1].smsid
-    );
+    assert_eq!(push.form["smsid"], in_time(simulator.wait_for(2)).await[1].smsid);
     push.close_with(200, "success").await;
     pushes_ended(&simulator, 1).await;
     assert_eq!(simulator.stats().pushes, 1);
@@ -231,42 +183,22 @@ async fn a_receipt_may_come_before_the_reply() {
     .await;
     let mut client = Client::connect(&simulator).await;
     client.send(Submit::dynamic(MOBILE, TEXT).post()).await;
-    assert_eq!(
-        customer.next().await.form["smsid"],
-        simulator.submissions()[0].smsid
-    );
+    assert_eq!(customer.next().await.form["smsid"], simulator.submissions()[0].smsid);
 }
 
 #[tokio::test]
 async fn a_persons_reply_is_pushed_by_hand() {
     let customer = Customer::listen().await;
     let reply_url = Some(customer.url("/ihuyi/reply/s3cret"));
-    let simulator = start(Options {
-        reply_url,
-        ..Options::default()
-    })
-    .await;
+    let simulator = start(Options { reply_url, ..Options::default() }).await;
     assert!(simulator.reply(MOBILE, "退订 & 谢谢", ""));
     let push = customer.next().await;
     assert_eq!(push.line, "POST /ihuyi/reply/s3cret HTTP/1.1");
-    assert_eq!(
-        (
-            push.form["mobilephone"].as_str(),
-            push.form["content"].as_str()
-        ),
-        (MOBILE, "退订 & 谢谢")
-    );
+    assert_eq!((push.form["mobilephone"].as_str(), push.form["content"].as_str()), (MOBILE, "退订 & 谢谢"));
     assert!(push.form.contains_key("reply_time"));
     push.close_with(200, "success").await;
 
-    let request = post(
-        "/_sim/reply",
-        "application/json",
-        r#"{"mobile":"13800138000","content":"1"}"#,
-    );
-    assert_eq!(
-        Client::connect(&simulator).await.call(request).await.status,
-        200
-    );
+    let request = post("/_sim/reply", "application/json", r#"{"mobile":"13800138000","content":"1"}"#);
+    assert_eq!(Client::connect(&simulator).await.call(request).await.status, 200);
     assert_eq!(customer.next().await.form["content"], "1");
 }

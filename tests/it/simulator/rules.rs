@@ -5,19 +5,11 @@ use dispatcher::simulator::{Account, Options, Rules, Simulator, Template};
 use super::wire::{ACCOUNT, Client, KEY, MOBILE, Submit, TEXT, start, unix_now};
 
 async fn with_rules(rules: Rules) -> Simulator {
-    start(Options {
-        rules,
-        ..Options::default()
-    })
-    .await
+    start(Options { rules, ..Options::default() }).await
 }
 
 async fn code(simulator: &Simulator, submit: Submit) -> i64 {
-    Client::connect(simulator)
-        .await
-        .call(submit.post())
-        .await
-        .code()
+    Client::connect(simulator).await.call(submit.post()).await.code()
 }
 
 /// Everything is wrong at first; each step mends what the code before complained of.
@@ -94,77 +86,39 @@ async fn checks_come_in_the_documented_order() {
 
 #[tokio::test]
 async fn a_number_gets_so_many_a_second_and_a_day() {
-    let per_second = with_rules(Rules {
-        rolling_second: true,
-        per_second: 2,
-        ..Rules::default()
-    })
-    .await;
+    let per_second = with_rules(Rules { rolling_second: true, per_second: 2, ..Rules::default() }).await;
     let mut codes = Vec::new();
     for _ in 0..3 {
         codes.push(code(&per_second, Submit::dynamic(MOBILE, TEXT)).await);
     }
     assert_eq!(codes, [2, 2, 4080]);
-    assert_eq!(
-        code(&per_second, Submit::dynamic("13800138001", TEXT)).await,
-        2,
-        "limits are a number's own"
-    );
+    assert_eq!(code(&per_second, Submit::dynamic("13800138001", TEXT)).await, 2, "limits are a number's own");
 
-    let per_day = with_rules(Rules {
-        per_second: 0,
-        per_day: 2,
-        ..Rules::default()
-    })
-    .await;
+    let per_day = with_rules(Rules { per_second: 0, per_day: 2, ..Rules::default() }).await;
     let mut codes = Vec::new();
     for _ in 0..3 {
         codes.push(code(&per_day, Submit::dynamic(MOBILE, TEXT)).await);
     }
     assert_eq!(codes, [2, 2, 4082]);
 
-    let verification = with_rules(Rules {
-        per_second: 0,
-        codes_per_day: 1,
-        ..Rules::default()
-    })
-    .await;
+    let verification = with_rules(Rules { per_second: 0, codes_per_day: 1, ..Rules::default() }).await;
     assert_eq!(code(&verification, Submit::dynamic(MOBILE, TEXT)).await, 2);
-    assert_eq!(
-        code(&verification, Submit::dynamic(MOBILE, TEXT)).await,
-        4085
-    );
-    assert_eq!(
-        code(&verification, Submit::dynamic(MOBILE, "您的订单已发货")).await,
-        2
-    );
+    assert_eq!(code(&verification, Submit::dynamic(MOBILE, TEXT)).await, 4085);
+    assert_eq!(code(&verification, Submit::dynamic(MOBILE, "您的订单已发货")).await, 2);
 }
 
 #[tokio::test]
 async fn a_refused_message_counts_towards_no_limit() {
-    let simulator = with_rules(Rules {
-        per_second: 0,
-        per_day: 1,
-        ..Rules::default()
-    })
-    .await;
+    let simulator = with_rules(Rules { per_second: 0, per_day: 1, ..Rules::default() }).await;
     for _ in 0..3 {
-        assert_eq!(
-            code(&simulator, Submit::dynamic(MOBILE, "好😀")).await,
-            4074
-        );
+        assert_eq!(code(&simulator, Submit::dynamic(MOBILE, "好😀")).await, 4074);
     }
     assert_eq!(code(&simulator, Submit::dynamic(MOBILE, "好")).await, 2);
 }
 
 #[tokio::test]
 async fn too_many_in_all_blacklist_a_number_until_it_is_lifted() {
-    let simulator = with_rules(Rules {
-        per_second: 0,
-        abuse_after: 1,
-        ..Rules::default()
-    })
-    .await;
+    let simulator = with_rules(Rules { per_second: 0, abuse_after: 1, ..Rules::default() }).await;
     assert_eq!(code(&simulator, Submit::dynamic(MOBILE, TEXT)).await, 2);
     assert_eq!(code(&simulator, Submit::dynamic(MOBILE, TEXT)).await, 408);
     simulator.lift(MOBILE);
@@ -173,11 +127,7 @@ async fn too_many_in_all_blacklist_a_number_until_it_is_lifted() {
 
 #[tokio::test]
 async fn a_mobile_is_exactly_one_number_of_11_digits() {
-    let simulator = with_rules(Rules {
-        per_second: 0,
-        ..Rules::default()
-    })
-    .await;
+    let simulator = with_rules(Rules { per_second: 0, ..Rules::default() }).await;
     for wrong in [
         "+8613800138000",
         "8613800138000",
@@ -186,47 +136,24 @@ async fn a_mobile_is_exactly_one_number_of_11_digits() {
         "12800138000",
         "１３８００１３８０００",
     ] {
-        assert_eq!(
-            code(&simulator, Submit::dynamic(wrong, TEXT)).await,
-            406,
-            "{wrong}"
-        );
+        assert_eq!(code(&simulator, Submit::dynamic(wrong, TEXT)).await, 406, "{wrong}");
     }
     for right in ["13800138000", "19912345678", "16612345678"] {
-        assert_eq!(
-            code(&simulator, Submit::dynamic(right, TEXT)).await,
-            2,
-            "{right}"
-        );
+        assert_eq!(code(&simulator, Submit::dynamic(right, TEXT)).await, 2, "{right}");
     }
 }
 
 #[tokio::test]
 async fn a_text_matches_an_approved_template_to_the_character() {
-    let simulator = with_rules(Rules {
-        per_second: 0,
-        strict_templates: true,
-        ..Rules::default()
-    })
-    .await;
+    let simulator = with_rules(Rules { per_second: 0, strict_templates: true, ..Rules::default() }).await;
     assert_eq!(code(&simulator, Submit::dynamic(MOBILE, TEXT)).await, 2);
-    for wrong in [
-        &TEXT.replace('：', ":"),
-        &format!("{TEXT} "),
-        "您的验证码是：。请不要把验证码泄露给其他人。",
-    ] {
-        assert_eq!(
-            code(&simulator, Submit::dynamic(MOBILE, wrong)).await,
-            4072,
-            "{wrong}"
-        );
+    for wrong in [&TEXT.replace('：', ":"), &format!("{TEXT} "), "您的验证码是：。请不要把验证码泄露给其他人。"]
+    {
+        assert_eq!(code(&simulator, Submit::dynamic(MOBILE, wrong)).await, 4072, "{wrong}");
     }
     let template_mode = |content, id| Submit::dynamic(MOBILE, content).with("templateid", id);
     assert_eq!(code(&simulator, template_mode("12345678", "1")).await, 2);
-    assert_eq!(
-        code(&simulator, template_mode("123456789", "1")).await,
-        40722
-    );
+    assert_eq!(code(&simulator, template_mode("123456789", "1")).await, 40722);
     assert_eq!(code(&simulator, template_mode("1|2", "1")).await, 4072);
     assert_eq!(code(&simulator, template_mode("1", "2")).await, 4071);
     assert_eq!(simulator.submissions()[4].templateid, "1");
@@ -234,48 +161,20 @@ async fn a_text_matches_an_approved_template_to_the_character() {
 
 #[tokio::test]
 async fn without_strict_templates_any_text_will_do() {
-    let simulator = with_rules(Rules {
-        per_second: 0,
-        content_max: 3,
-        ..Rules::default()
-    })
-    .await;
+    let simulator = with_rules(Rules { per_second: 0, content_max: 3, ..Rules::default() }).await;
     assert_eq!(code(&simulator, Submit::dynamic(MOBILE, "任意字")).await, 2);
-    assert_eq!(
-        code(&simulator, Submit::dynamic(MOBILE, "任意文字")).await,
-        4073
-    );
-    assert_eq!(
-        code(
-            &simulator,
-            Submit::dynamic(MOBILE, "a|b").with("templateid", "77")
-        )
-        .await,
-        2
-    );
+    assert_eq!(code(&simulator, Submit::dynamic(MOBILE, "任意文字")).await, 4073);
+    assert_eq!(code(&simulator, Submit::dynamic(MOBILE, "a|b").with("templateid", "77")).await, 2);
 }
 
 #[tokio::test]
 async fn parts_are_billed_on_success_only() {
-    let simulator = with_rules(Rules {
-        per_second: 0,
-        ..Rules::default()
-    })
-    .await;
+    let simulator = with_rules(Rules { per_second: 0, ..Rules::default() }).await;
     simulator.set_account(ACCOUNT, |account| account.balance = 4);
     // With 【互亿无线】, 64 characters make 70, 65 make 71.
-    assert_eq!(
-        code(&simulator, Submit::dynamic(MOBILE, &"字".repeat(64))).await,
-        2
-    );
-    assert_eq!(
-        code(&simulator, Submit::dynamic(MOBILE, &"字".repeat(65))).await,
-        2
-    );
-    assert_eq!(
-        code(&simulator, Submit::dynamic(MOBILE, &"字".repeat(65))).await,
-        4051
-    );
+    assert_eq!(code(&simulator, Submit::dynamic(MOBILE, &"字".repeat(64))).await, 2);
+    assert_eq!(code(&simulator, Submit::dynamic(MOBILE, &"字".repeat(65))).await, 2);
+    assert_eq!(code(&simulator, Submit::dynamic(MOBILE, &"字".repeat(65))).await, 4051);
     assert_eq!(code(&simulator, Submit::dynamic("1", "字")).await, 406);
     assert_eq!(code(&simulator, Submit::dynamic(MOBILE, "字")).await, 2);
     assert_eq!(code(&simulator, Submit::dynamic(MOBILE, "字")).await, 4051);
@@ -286,27 +185,14 @@ async fn parts_are_billed_on_success_only() {
 
 #[tokio::test]
 async fn accounts_are_apart_and_a_key_may_change() {
-    let accounts = vec![
-        Account::new("cf_old", "k1"),
-        Account::new("C00000002", "k2"),
-    ];
-    let simulator = start(Options {
-        accounts,
-        ..Options::default()
-    })
-    .await;
+    let accounts = vec![Account::new("cf_old", "k1"), Account::new("C00000002", "k2")];
+    let simulator = start(Options { accounts, ..Options::default() }).await;
     simulator.set_account("cf_old", |account| account.balance = 0);
     let submit = |id, key, mobile| Submit::signed(id, key, mobile, TEXT, unix_now());
     assert_eq!(code(&simulator, submit("cf_old", "k1", MOBILE)).await, 4051);
     assert_eq!(code(&simulator, submit("C00000002", "k2", MOBILE)).await, 2);
-    assert_eq!(
-        code(&simulator, submit("C00000002", "k1", MOBILE)).await,
-        40502
-    );
+    assert_eq!(code(&simulator, submit("C00000002", "k1", MOBILE)).await, 40502);
     simulator.set_account("C00000002", |account| account.key = "k3".into());
-    assert_eq!(
-        code(&simulator, submit("C00000002", "k3", "13800138001")).await,
-        2
-    );
+    assert_eq!(code(&simulator, submit("C00000002", "k3", "13800138001")).await, 2);
     assert!(!simulator.set_account("nobody", |_| {}));
 }

@@ -16,9 +16,7 @@ pub const TEXT: &str = "您的验证码是：2546。请不要把验证码泄露�
 /// Fails a test that waits in vain instead of letting it hang.
 pub async fn in_time<T>(waiting: impl Future<Output = T>) -> T {
     let patience = Duration::from_secs(20);
-    tokio::time::timeout(patience, waiting)
-        .await
-        .expect("waited in vain")
+    tokio::time::timeout(patience, waiting).await.expect("waited in vain")
 }
 
 pub async fn start(options: Options) -> Simulator {
@@ -79,11 +77,7 @@ impl Client {
     /// Reads exactly these bytes.
     pub async fn expect(&mut self, bytes: &[u8]) {
         while self.buffer.len() < bytes.len() {
-            assert!(
-                self.read().await.unwrap() > 0,
-                "closed after {:?}",
-                self.buffer
-            );
+            assert!(self.read().await.unwrap() > 0, "closed after {:?}", self.buffer);
         }
         assert_eq!(&self.buffer[..bytes.len()], bytes);
         self.buffer.drain(..bytes.len());

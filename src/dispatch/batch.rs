@@ -169,7 +169,7 @@ mod tests {
             let answer = if away { Err(LedgerError::Unavailable("away".into())) } else { Ok(rows.to_vec()) };
             Box::pin(std::future::ready(answer)) as Boxed<'static, _>
         });
-        assert_eq!(batcher.commit(7).await.unwrap(), 7);
+        assert_eq!(batcher.commit(7_u32).await.unwrap(), 7_u32);
         assert_eq!(tries.load(Ordering::SeqCst), 6);
     }
 

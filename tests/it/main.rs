@@ -2,4 +2,6 @@
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
 mod gateway;
+mod intake;
 mod simulator;
+mod support;

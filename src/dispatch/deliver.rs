@@ -251,9 +251,11 @@ impl Desk {
         // The semaphores are never closed.
         let permit = self.wires[account].acquire().await.map_err(|_| "the dispatcher has ended")?;
         let pace = &attempt.parcel.pace;
+        let turn = self.departures[account].lock().await;
         while let Err(at) = pace.act(|pacer, now| pacer.depart(account, now)) {
             tokio::time::sleep(at.saturating_sub(pace.now())).await;
         }
+        drop(turn);
         if attempt.claimed.elapsed() > FRESH {
             return Err("the claim was committed too slowly");
         }

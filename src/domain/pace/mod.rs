@@ -32,6 +32,9 @@ use tail::Tails;
 pub const PATIENCE: Duration = Duration::from_secs(2);
 /// Parked jobs are released when their turn is this close.
 pub const HORIZON: Duration = Duration::from_millis(1_500);
+/// While an account's queue is shorter than this, newcomers go past the jobs that are parked for it:
+/// those are on their way, perhaps behind a backlog in RabbitMQ, and tokens would be left unused.
+const IDLE: Duration = Duration::from_millis(100);
 /// A job that was granted a place in memory and has not gone after this long is parked after all.
 const OVERDUE: Duration = Duration::from_secs(4);
 
@@ -200,7 +203,7 @@ impl Pacer {
         if let Some(tail) = self.tails.to_follow(request, now) {
             return Some(if tail.on_room { by_account() } else { by_number((tail.due + self.spacing()).max(now)) });
         }
-        if !request.released && lane_is_parked {
+        if !request.released && lane_is_parked && account.wait(request.priority, now) > IDLE {
             return Some(by_account());
         }
         if self.circuit.is_open() {

@@ -5,6 +5,7 @@ mod admit;
 mod connect;
 mod error;
 mod probe;
+pub mod query;
 mod record;
 mod release;
 mod rows;

@@ -10,13 +10,13 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 pub struct Delays(ExponentialBackoff);
 
 impl Delays {
-    /// From 250 ms, doubling up to 15 s, each ± 30 %.
+    /// From 250 ms, doubling up to 5 s, each ± 30 %.
     pub fn new() -> Self {
         let policy = ExponentialBackoffBuilder::new()
             .with_initial_interval(Duration::from_millis(250))
             .with_multiplier(2.0)
             .with_randomization_factor(0.3)
-            .with_max_interval(Duration::from_secs(15))
+            .with_max_interval(Duration::from_secs(5))
             .with_max_elapsed_time(None)
             .build();
         Delays(policy)
@@ -50,7 +50,7 @@ mod tests {
         let first = delays.next();
         assert!((175..=325).contains(&first.as_millis()), "{first:?}");
         let last = (0..100).map(|_| delays.next()).last().unwrap();
-        assert!((10..=20).contains(&last.as_secs()), "{last:?}");
+        assert!((3..=7).contains(&last.as_secs()), "{last:?}");
         delays.reset();
         assert!(delays.next() < Duration::from_millis(326));
     }

@@ -60,6 +60,7 @@ async fn supervise(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut delays = Delays::new();
+    let mut last_reason = String::new();
     while !*stop.borrow() {
         let begun = tokio::time::Instant::now();
         let reason = tokio::select! {
@@ -71,10 +72,15 @@ async fn supervise(
         desk.metrics.rabbitmq_connected.set(0);
         if begun.elapsed() > STOOD {
             delays.reset();
+            last_reason.clear();
         }
         let Some(reason) = reason else { continue };
         let delay = delays.next();
-        warn!(reason, delay_ms = delay.as_millis() as u64, "the session ended; beginning anew");
+        // Once for each reason: `readyz` goes on saying it.
+        if reason != last_reason {
+            warn!(reason, "not consuming; trying again until it works");
+            last_reason = reason;
+        }
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             _ = stop.changed() => {}

@@ -1,5 +1,7 @@
 //! Integration tests: one binary, one module a subject. They need a real RabbitMQ and a real
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
+mod cli;
 mod gateway;
 mod simulator;
+mod support;

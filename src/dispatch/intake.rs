@@ -84,11 +84,8 @@ impl Reception {
     /// The account that sends: the job's own, or the first in its chain of fallbacks that may send.
     fn route(&self, name: &str) -> usize {
         let own = self.desk.settings.account(name).unwrap_or_default();
-        let accounts = &self.desk.settings.accounts;
         self.pace.act(|pacer, _| {
-            let chain = std::iter::successors(Some(own), |account| accounts[*account].fallback);
-            // The configuration has no circles; the limit only makes that plain.
-            chain.take(accounts.len()).find(|account| pacer.mode(*account) != Mode::Paused).unwrap_or(own)
+            self.desk.settings.chain(own).find(|account| pacer.mode(*account) != Mode::Paused).unwrap_or(own)
         })
     }
 

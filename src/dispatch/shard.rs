@@ -196,16 +196,12 @@ async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
     let parked = desk.ports.upkeep.parked().await?;
     let now = Utc::now();
     pace.act(|pacer, _| {
-        let mut backlogs = std::collections::HashMap::new();
         for line in parked {
             let due = pace.tick_of(line.due_at, now);
             pacer.restore_parked(line.mobile, line.priority, due, line.on_room, line.jobs);
             if let (true, Some(account)) = (line.on_room, desk.settings.account(&line.account)) {
-                *backlogs.entry((account, line.priority)).or_insert(0) += u64::from(line.jobs);
+                pacer.add_backlog(account, line.priority, u64::from(line.jobs));
             }
-        }
-        for ((account, priority), jobs) in backlogs {
-            pacer.restore_backlog(account, priority, jobs);
         }
     });
     Ok(())

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
-use super::pause;
+use super::{BATCH, pause};
 use crate::dispatch::desk::{Desk, Notice};
 use crate::dispatch::pacer::Pace;
 use crate::dispatch::ports::{AccountRow, Balance, LedgerError};
@@ -42,7 +42,12 @@ pub(super) async fn run(
             continue;
         }
         match refresh(&desk, &pace).await {
-            Ok(rows) => probe_due(&desk, &pace, &rows, &mut probes).await,
+            Ok(rows) => {
+                if let Err(error) = reroute(&desk, &pace).await {
+                    debug!(%error, "parked jobs are handed to the fallback later");
+                }
+                probe_due(&desk, &pace, &rows, &mut probes).await;
+            }
             Err(error) => debug!(%error, "accounts are looked at again later"),
         }
     }
@@ -98,6 +103,24 @@ pub(in crate::dispatch) fn apply(desk: &Desk, pace: &Pace, rows: &[AccountRow]) 
         });
         desk.metrics.account_paused.with_label_values(&[&row.name]).set(i64::from(row.paused.is_some()));
     }
+}
+
+/// What is parked for a paused account goes to the one that stands in for it.
+async fn reroute(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
+    for account in 0..desk.settings.accounts.len() {
+        let (mode, stand_in) = pace.act(|pacer, _| {
+            let stand_in = desk.settings.chain(account).skip(1).find(|other| pacer.mode(*other) == Mode::Active);
+            (pacer.mode(account), stand_in)
+        });
+        let (Mode::Paused, Some(stand_in)) = (mode, stand_in) else { continue };
+        let (from, to) = (desk.account_name(account), desk.account_name(stand_in));
+        let moved = desk.ports.upkeep.reroute(from, to, BATCH).await?;
+        if !moved.is_empty() {
+            info!(jobs = moved.len(), from, to, "parked jobs go through the fallback account");
+        }
+        pace.act(|pacer, _| moved.into_iter().for_each(|priority| pacer.add_backlog(stand_in, priority, 1)));
+    }
+    Ok(())
 }
 
 /// Asks the balance of accounts that the gateway's word paused, each in its own time.

@@ -301,9 +301,9 @@ impl Pacer {
         self.tails.restore(mobile, priority, due, on_room, jobs);
     }
 
-    /// So many jobs are parked for an account: see [`Pacer::restore_parked`].
-    pub fn restore_backlog(&mut self, account: usize, priority: Priority, jobs: u64) {
-        self.accounts[account].parked[priority.index()].count = jobs;
+    /// So many more jobs are parked for an account.
+    pub fn add_backlog(&mut self, account: usize, priority: Priority, jobs: u64) {
+        self.accounts[account].parked[priority.index()].count += jobs;
     }
 
     /// What there is to tell, and when to ask again at the latest (`None`: after the next event).

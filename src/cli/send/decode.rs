@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::Utc;
 
+use crate::broker::Message;
 use crate::config::Config;
 use crate::domain::job::{Job, Priority};
 use crate::domain::json::{Json, Members, write_string};
@@ -14,6 +15,8 @@ pub(super) struct Decoder {
     rules: Rules,
     /// No account is configured here, so that any name passes.
     any_account: bool,
+    /// What is no job is a message all the same.
+    unchecked: bool,
 }
 
 impl Decoder {
@@ -21,12 +24,30 @@ impl Decoder {
     pub fn new(config: &Config) -> Self {
         Decoder {
             any_account: config.accounts.is_empty(),
+            unchecked: false,
             rules: Rules {
                 content_max: config.gateway.content_max,
                 default_account: config.default_account_name().unwrap_or_default().to_owned(),
                 accounts: config.accounts.keys().cloned().collect(),
                 on_unknown: config.in_doubt.on_unknown,
             },
+        }
+    }
+
+    /// Lets everything pass: the daemon will judge it.
+    pub fn unchecked(self) -> Self {
+        Decoder { unchecked: true, ..self }
+    }
+
+    /// The message for `line`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn message(&mut self, line: &[u8]) -> Result<Message, Rejection> {
+        match self.decode(line) {
+            Ok(job) => Ok(Message::of(&job)),
+            Err(_) if self.unchecked => Ok(as_it_is(line)),
+            Err(rejection) => Err(rejection),
         }
     }
 
@@ -63,6 +84,14 @@ impl Decoder {
         }
         Ok(())
     }
+}
+
+/// A message that is no job, for the daemon to refuse: without its priority where it has one.
+fn as_it_is(line: &[u8]) -> Message {
+    let members = std::str::from_utf8(line).ok().and_then(|text| Members::parse(text).ok());
+    let split = members.and_then(|Members(members)| split_priority(&members).ok());
+    let (priority, body) = split.unwrap_or((Priority::Normal.as_str(), None));
+    Message::unchecked(body.unwrap_or_else(|| line.to_vec()), priority, Utc::now().timestamp_millis())
 }
 
 /// The priority, which is no part of a message, and the message without it; `None` where it has none.

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 use tokio::sync::mpsc::Sender;
 
 use super::decode::Decoder;
-use crate::domain::job::Job;
+use crate::broker::Message;
 use crate::domain::message::{MAX_BODY, Rejection};
 
 /// Lines of one chunk, at most.
@@ -19,7 +19,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 #[derive(Default)]
 pub(super) struct Chunk {
     /// In order.
-    pub jobs: Vec<Job>,
+    pub messages: Vec<Message>,
     /// In order.
     pub refused: Vec<Refused>,
 }
@@ -33,15 +33,15 @@ pub(super) struct Refused {
 }
 
 impl Chunk {
-    fn add(&mut self, line: u64, judged: Result<Job, Rejection>) {
+    fn add(&mut self, line: u64, judged: Result<Message, Rejection>) {
         match judged {
-            Ok(job) => self.jobs.push(job),
+            Ok(message) => self.messages.push(message),
             Err(rejection) => self.refused.push(Refused { line, rejection }),
         }
     }
 
     fn len(&self) -> usize {
-        self.jobs.len() + self.refused.len()
+        self.messages.len() + self.refused.len()
     }
 }
 
@@ -67,7 +67,7 @@ fn read<R: io::Read>(
     let mut lines = Lines::default();
     while let Some((number, line)) = lines.next(&mut input)? {
         if !is_blank(line) {
-            chunk.add(number, decoder.decode(line));
+            chunk.add(number, decoder.message(line));
         }
         let is_due = chunk.len() >= CHUNK || input.buffer().is_empty();
         if is_due && chunk.len() > 0 && chunks.blocking_send(Ok(std::mem::take(&mut chunk))).is_err() {
@@ -93,7 +93,7 @@ fn read_all_or_nothing<R: io::Read>(
     let mut all_good = true;
     while let Some((number, line)) = lines.next(&mut input)? {
         if !is_blank(line)
-            && let Err(rejection) = decoder.decode(line)
+            && let Err(rejection) = decoder.message(line)
         {
             all_good = false;
             let refused = vec![Refused { line: number, rejection }];

@@ -21,9 +21,8 @@ use self::input::Chunk;
 use self::report::Report;
 use super::connect::PATIENCE;
 use super::exit::{Reported, WrongUsage};
-use crate::broker::JobPublisher;
+use crate::broker::{JobPublisher, Message};
 use crate::config::Config;
-use crate::domain::job::Job;
 
 /// Chunks that may wait while one is being published.
 const CHUNKS_AHEAD: usize = 2;
@@ -53,6 +52,9 @@ pub struct SendArgs {
     /// Publish nothing if any line is refused
     #[arg(long, requires = "input")]
     all_or_nothing: bool,
+    /// Publish lines as they are, without checking them first: what is no job ends in the rejections
+    #[arg(long, requires = "input", conflicts_with = "all_or_nothing")]
+    unchecked: bool,
     #[command(flatten)]
     job: JobFlags,
 }
@@ -64,13 +66,14 @@ pub struct SendArgs {
 pub(super) async fn run(args: SendArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let mut decoder = Decoder::new(config);
     match args.input {
+        Some(_) if args.unchecked => lines(decoder.unchecked(), false, config, as_json).await,
         Some(_) => lines(decoder, args.all_or_nothing, config, as_json).await,
         None => {
             let priority = args.job.priority.clone();
             let body = args.job.into_line()?;
             let job = decoder.decode(body.as_bytes()).map_err(|refused| WrongUsage(refused.detail))?;
             let told = format!("published {} as {priority} for {}", job.id, job.mobile);
-            publish(&mut None, config, &[job]).await?;
+            publish(&mut None, config, &[Message::of(&job)]).await?;
             Report::new(as_json).one(&told)
         }
     }
@@ -95,29 +98,29 @@ async fn publish_chunks(
     while let Some(chunk) = chunks.recv().await {
         let chunk = chunk.context("cannot read the jobs")?;
         chunk.refused.iter().try_for_each(|refused| report.refuse(refused))?;
-        publish(&mut publisher, config, &chunk.jobs).await.map_err(|error| {
+        publish(&mut publisher, config, &chunk.messages).await.map_err(|error| {
             let published = report.published();
             error.context(format!(
                 "{published} jobs were published, of the next {} some may have been; send the same lines again, \
                  no id is sent twice",
-                chunk.jobs.len()
+                chunk.messages.len()
             ))
         })?;
-        report.publish(chunk.jobs.len());
+        report.publish(chunk.messages.len());
     }
     Ok(())
 }
 
-/// Publishes `jobs`; connects when there is something to publish.
-async fn publish(publisher: &mut Option<JobPublisher>, config: &Config, jobs: &[Job]) -> anyhow::Result<()> {
-    if jobs.is_empty() {
+/// Publishes `messages`; connects when there is something to publish.
+async fn publish(publisher: &mut Option<JobPublisher>, config: &Config, messages: &[Message]) -> anyhow::Result<()> {
+    if messages.is_empty() {
         return Ok(());
     }
     let publisher = match publisher {
         Some(publisher) => publisher,
         None => publisher.insert(connect(config).await?),
     };
-    let confirmed = timeout(CONFIRM_PATIENCE, publisher.publish(jobs)).await;
+    let confirmed = timeout(CONFIRM_PATIENCE, publisher.publish(messages)).await;
     Ok(confirmed.map_err(|_| anyhow!("RabbitMQ confirms nothing: it may be out of memory or disk"))??)
 }
 

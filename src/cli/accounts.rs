@@ -18,8 +18,8 @@ Examples:
   dispatcher accounts pause main --reason 'template under review'
   dispatcher accounts resume main
 
-While an account is paused its jobs wait; none fails, no attempt is spent. A pause by hand ends only by
-hand. Running daemons follow within seconds.";
+While an account is paused its jobs wait; none fails, no attempt is spent. A pause by hand ends
+only by hand. Running daemons follow within seconds.";
 
 /// Lists the accounts, pauses or resumes one.
 #[derive(Debug, Args)]

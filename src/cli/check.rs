@@ -25,9 +25,9 @@ Examples:
   dispatcher --config /etc/dispatcher/dispatcher.toml check
   dispatcher check --json | jq '.checks[] | select(.ok | not)'
 
-It sends nothing and changes nothing: RabbitMQ and Postgres are asked whether they can be used, ihuyi
-for each account's balance. All at once, 10 s at most. Exit 1 where something fails, 2 where the
-configuration is wrong.";
+It sends nothing and changes nothing: RabbitMQ and Postgres are asked whether they can be used,
+ihuyi for each account's balance. All at once, 10 s at most. Exit 1 where something fails, 2 where
+the configuration is wrong.";
 
 /// Checks configuration, RabbitMQ, Postgres and each account's balance: what is wrong, how to mend it.
 #[derive(Debug, Args)]

@@ -33,16 +33,19 @@ Begin here:
 Configuration: dispatcher.toml in the working directory or --config FILE, and the environment, as in
 DISPATCHER__POSTGRES__URL. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
 
+/// The heading of the flags that every command has.
+const EVERYWHERE: &str = "Everywhere";
+
 /// A durable SMS dispatcher: jobs from RabbitMQ, paced by limiters, submitted to the ihuyi gateway,
 /// every outcome in Postgres.
 #[derive(Debug, Parser)]
 #[command(name = "dispatcher", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// The configuration file [default: dispatcher.toml, if it is there]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     config: Option<PathBuf>,
     /// Print JSON instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     #[command(subcommand)]
     command: Command,

@@ -17,7 +17,7 @@ Examples:
   dispatcher jobs list --state waiting --account main --limit 20
   dispatcher jobs list --code 4030 --since 7d --json | jq -r '.[].id'
 
-Times are those of the last change, written 2026-11-11T09:30:00+08:00, 2026-11-11 or how long ago: 2h.
+Times are those of the last change: 2026-11-11T09:30:00+08:00, 2026-11-11, or how long ago: 2h.
 Where there is more, the cursor of the next page is printed on stderr.";
 
 /// Lists jobs, the one that changed last first.

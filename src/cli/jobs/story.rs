@@ -103,7 +103,7 @@ fn next(job: &JobInfo, max_attempts: u32) -> String {
         State::InDoubt => "held: whether ihuyi took it must be found out, in ihuyi's console or by a receipt; \
              it is not sent again by itself"
             .into(),
-        State::Accepted => "a receipt of ihuyi makes it delivered or undelivered".into(),
+        State::Accepted => "a receipt of ihuyi, where receipts are set up, makes it delivered or undelivered".into(),
         State::Delivered | State::Undelivered => "nothing: the receipt is in".into(),
         State::Failed => format!("nothing: it is not sent again{}", answer(job.code, None)),
         State::Expired => "nothing: its time ran out before it could be sent".into(),

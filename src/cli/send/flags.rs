@@ -19,13 +19,13 @@ pub(super) struct JobFlags {
     #[arg(long)]
     mobile: Option<String>,
     /// The text, without the 【signature】
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     content: Option<String>,
     /// Instead of a text: ihuyi's template
     #[arg(long, value_name = "ID")]
     template_id: Option<String>,
     /// A value for the template; repeated, in order
-    #[arg(long = "variable", value_name = "VALUE", requires = "template_id")]
+    #[arg(long = "variable", value_name = "VALUE", requires = "template_id", allow_hyphen_values = true)]
     variables: Vec<String>,
     /// The account that sends it [default: default_account]
     #[arg(long, value_name = "NAME")]

@@ -39,8 +39,8 @@ Examples:
 A line is a job message with an optional priority, blank lines are skipped:
   {\"id\":\"order-1\",\"mobile\":\"13800138000\",\"content\":\"您的订单已发货。\",\"priority\":\"bulk\"}
 
-One id is sent once: sending the same again is safe. Done means that RabbitMQ has it; what became of it
-says `dispatcher jobs show ID`.";
+One id is sent once: sending the same again is safe. Done means that RabbitMQ has it; what became
+of it says `dispatcher jobs show ID`.";
 
 /// Publishes jobs, each confirmed by RabbitMQ.
 #[derive(Debug, Args)]
@@ -101,7 +101,7 @@ async fn publish_chunks(
         publish(&mut publisher, config, &chunk.messages).await.map_err(|error| {
             let published = report.published();
             error.context(format!(
-                "{published} jobs were published, of the next {} some may have been; send the same lines again, \
+                "{published} jobs were published, of the next {} some may have been; send the same again, \
                  no id is sent twice",
                 chunk.messages.len()
             ))

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::json;
 
 use super::input::Refused;
@@ -81,18 +81,29 @@ impl Report {
         match (self.as_json, refused) {
             (true, 0) => output::line(&format!("{{\"refused\":[],\"published\":{published}}}")),
             (true, _) => output::line(&format!("\n],\"published\":{published}}}")),
-            (false, 0) => output::line(&format!("published {published} jobs")),
-            (false, _) => output::line(&format!("published {published} jobs, refused {refused} lines")),
+            (false, 0) => output::line(&format!("published {}", count(published, "job"))),
+            (false, _) => {
+                output::line(&format!("published {}, refused {}", count(published, "job"), count(refused, "line")))
+            }
         }
     }
+}
+
+fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// On stderr, and only on a terminal.
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     // The template is a constant: without it the bar would only look plainer.
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} jobs published, {per_sec}, {elapsed}") {
-        bar.set_style(style);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} jobs published, {rate}, {elapsed}") {
+        bar.set_style(style.with_key("rate", rate));
     }
     bar
+}
+
+fn rate(state: &ProgressState, text: &mut dyn std::fmt::Write) {
+    // An error here can only cost a frame of the bar.
+    let _ = write!(text, "{:.0}/s", state.per_sec());
 }

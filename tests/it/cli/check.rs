@@ -57,9 +57,15 @@ async fn each_thing_that_is_wrong_has_a_line_with_its_cure() {
 async fn a_machine_that_is_not_registered_is_told_so() {
     let (simulator, db) = (simulator(|account| account.ip_denied = true).await, TestDb::create());
     let run = check(&simulator, &db, "right-key").amqp("amqp://guest:guest@127.0.0.1:1/%2f");
-    let ended = ended(run.postgres("postgres://x@127.0.0.1:1/x")).await;
-    assert!(ended.stdout.contains("FAIL  accounts.main"), "{ended:?}");
-    assert!(ended.stdout.contains("start RabbitMQ"), "{ended:?}");
-    assert!(ended.stdout.contains("start Postgres"), "{ended:?}");
+    let ended = ended(run.postgres("postgres://x@127.0.0.1:1/x").argument("--json")).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (1, ""), "{ended:?}");
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(report["ok"], false);
+    let failed = report["checks"].as_array().unwrap().iter().filter(|check| check["ok"] == false);
+    let cures: Vec<&str> = failed.map(|check| check["cure"].as_str().unwrap()).collect();
+    for (cure, words) in cures.iter().zip(["start RabbitMQ", "start Postgres", "public IP address"]) {
+        assert!(cure.contains(words), "{cure}");
+    }
+    assert_eq!(cures.len(), 3, "{ended:?}");
     simulator.stop().await;
 }

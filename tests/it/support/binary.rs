@@ -30,6 +30,12 @@ impl Run {
         self
     }
 
+    /// One more argument.
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
     /// RabbitMQ's URL.
     pub fn amqp(self, url: &str) -> Self {
         self.env("DISPATCHER__RABBITMQ__URL", url)

@@ -13,11 +13,11 @@ use super::connect::PATIENCE;
 use super::exit::Reported;
 use super::output;
 use crate::broker::probe::ProbeError;
-use crate::config::{self, Account, Config, Problems};
+use crate::config::{Account, Config, Problems};
 use crate::domain::codes::{SUCCESS, meaning};
-use crate::gateway::{Auth, Balance, Client, ClientOptions, Credentials, Format, Method};
+use crate::gateway::{Balance, Client, Credentials};
 use crate::store::Store;
-use crate::{broker, store};
+use crate::{app, broker, store};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -134,7 +134,7 @@ async fn postgres(config: &Config) -> Finding {
 }
 
 async fn accounts(config: &Config) -> Vec<Finding> {
-    match Client::new(&client_options(&config.gateway)) {
+    match Client::new(&app::client_options(&config.gateway, 1)) {
         Ok(client) => join_all(config.accounts.iter().map(|(name, account)| balance(&client, name, account))).await,
         Err(error) => vec![Finding { cure: None, ..Finding::wrong("gateway", error.to_string(), "") }],
     }
@@ -144,10 +144,7 @@ async fn balance(client: &Client, name: &str, account: &Account) -> Finding {
     let Some(api_key) = account.api_key.clone() else {
         return Finding::wrong(format!("accounts.{name}"), "has no key", "set api_key or api_key_file");
     };
-    let auth = match account.auth {
-        config::Auth::Dynamic => Auth::Dynamic,
-        config::Auth::Static => Auth::Static,
-    };
+    let auth = account.auth;
     let credentials = Credentials { api_id: account.api_id.clone(), api_key, auth };
     let asked = timeout(PATIENCE, client.balance(&credentials, Utc::now().timestamp())).await;
     judge(name, asked.unwrap_or_else(|_| Balance::Unavailable(silent(PATIENCE))))
@@ -186,24 +183,6 @@ fn code_cure(name: &str, code: i64) -> String {
         40501 => "set this machine's clock: a dynamic password holds the time (`timedatectl`)".into(),
         40502 => format!("compare accounts.{name}.api_key with the APIKEY in ihuyi's console"),
         _ => "look the code up in ihuyi's console, or ask ihuyi".into(),
-    }
-}
-
-fn client_options(gateway: &config::Gateway) -> ClientOptions {
-    ClientOptions {
-        submit_url: gateway.submit_url.to_string(),
-        balance_url: gateway.balance_url.to_string(),
-        method: match gateway.method {
-            config::Method::Get => Method::Get,
-            config::Method::Post => Method::Post,
-        },
-        format: match gateway.format {
-            config::Format::Xml => Format::Xml,
-            config::Format::Json => Format::Json,
-        },
-        timeout: gateway.timeout,
-        connect_timeout: gateway.connect_timeout,
-        max_idle: 1,
     }
 }
 

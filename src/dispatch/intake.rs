@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
-
 use super::deliver::{Delivered, Parcel, Start};
 use super::desk::Desk;
 use super::pacer::Pace;
@@ -42,7 +40,7 @@ impl Reception {
             self.desk.note_repeat(arrival.redelivered);
             return arrival.delivery.ack();
         }
-        let now = Utc::now();
+        let now = self.desk.now();
         let account = self.route(&job.account);
         let seq = arrival.released.unwrap_or_else(|| self.desk.next_seq());
         let start = match self.at_once(&job, now) {

@@ -299,6 +299,28 @@ pub enum Balance {
     Unreachable(String),
 }
 
+/// What a simulation must be able to repeat: the wall clock, and chance. Waiting goes by tokio's
+/// clock, which a simulation can pause.
+pub trait Chance: Send + Sync + 'static {
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+    /// A random number.
+    fn number(&self) -> i64;
+}
+
+/// The real ones.
+pub struct System;
+
+impl Chance for System {
+    fn now(&self) -> Timestamp {
+        chrono::Utc::now()
+    }
+
+    fn number(&self) -> i64 {
+        fastrand::i64(..)
+    }
+}
+
 /// Acknowledges one delivery. Dropped without a call, the delivery stays with the broker, which
 /// gives it out again when its channel closes.
 pub trait Settle: Send + Sync + 'static {

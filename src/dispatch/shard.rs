@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -75,7 +74,7 @@ async fn supervise(
             last_reason.clear();
         }
         let Some(reason) = reason else { continue };
-        let delay = delays.next();
+        let delay = delays.next_delay(desk.jitter());
         // Once for each reason: `readyz` goes on saying it.
         if reason != last_reason {
             warn!(reason, "not consuming; trying again until it works");
@@ -194,7 +193,7 @@ async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
     let rows = desk.ports.upkeep.accounts(&names).await?;
     duties::apply_accounts(desk, pace, &rows);
     let parked = desk.ports.upkeep.parked().await?;
-    let now = Utc::now();
+    let now = desk.now();
     pace.act(|pacer, _| {
         for line in parked {
             let due = pace.tick_of(line.due_at, now);

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -141,7 +140,7 @@ async fn probe_due(desk: &Desk, pace: &Pace, rows: &[AccountRow], probes: &mut H
         }
         probe.wait = (probe.wait * 2).min(first * PROBE_BACKOFF);
         probe.at = Instant::now() + probe.wait;
-        let balance = desk.ports.gateway.balance(account, Utc::now()).await;
+        let balance = desk.ports.gateway.balance(account, desk.now()).await;
         debug!(account = row.name, ?balance, "probed a paused account");
         if let Balance::Left(left) = balance {
             desk.metrics.account_balance.with_label_values(&[&row.name]).set(left as f64);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -28,7 +27,7 @@ pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToke
 }
 
 async fn once(desk: &Desk, pace: &Pace) -> Result<bool, LedgerError> {
-    let due = desk.ports.upkeep.release_due(Utc::now(), BATCH).await?;
+    let due = desk.ports.upkeep.release_due(desk.now(), BATCH).await?;
     let more = due.len() == BATCH as usize;
     publish(desk, &due).await;
     for room in pace.act(|pacer, now| pacer.rooms(now)) {

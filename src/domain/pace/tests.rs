@@ -86,10 +86,10 @@ impl World {
                 self.replies.remove(&(at, ticket));
                 self.pacer.replied(ticket, departed, self.now);
             }
-            if self.now.as_millis() % 200 == 0 {
+            if self.now.as_millis().is_multiple_of(200) {
                 self.release();
             }
-            if self.now.as_millis() % 1_000 == 0 {
+            if self.now.as_millis().is_multiple_of(1_000) {
                 self.pacer.tend(self.now);
             }
             self.settle();

@@ -428,8 +428,9 @@ impl Pacer {
         self.leave_lane(mobile, ticket, now);
     }
 
-    /// Where parked jobs could be released to, now.
-    pub fn rooms(&self, now: Tick) -> Vec<Room> {
+    /// Where parked jobs could be released to, now: for the accounts and priorities that are known to
+    /// have some, or for `all`, because the number is an estimate.
+    pub fn rooms(&self, all: bool, now: Tick) -> Vec<Room> {
         let mut rooms = Vec::new();
         if self.circuit.is_open() {
             return rooms;
@@ -437,7 +438,7 @@ impl Pacer {
         for (index, account) in self.accounts.iter().enumerate() {
             for priority in Priority::ALL.iter().copied() {
                 let jobs = account.room(priority, now);
-                if jobs > 0 && account.parked[priority.index()].count > 0 {
+                if jobs > 0 && (all || account.parked[priority.index()].count > 0) {
                     rooms.push(Room { account: index, priority, jobs });
                 }
             }

@@ -99,7 +99,7 @@ impl World {
     /// What the release duty does: rooms in order of arrival, slots when they are near.
     fn release(&mut self) {
         let mut released = Vec::new();
-        for room in self.pacer.rooms(self.now) {
+        for room in self.pacer.rooms(false, self.now) {
             let mut fit: Vec<_> = (self.parked.iter())
                 .filter(|(t, park)| {
                     let job = &self.jobs[t];

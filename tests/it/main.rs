@@ -2,4 +2,5 @@
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
 mod gateway;
+mod readme;
 mod simulator;

@@ -3,5 +3,6 @@
 
 mod cli;
 mod gateway;
+mod readme;
 mod simulator;
 mod support;

@@ -231,7 +231,8 @@ impl Desk {
         let account = attempt.parcel.account;
         self.heed(account, decision.outcome, &reply, &attempt.parcel.pace);
         let state = decision.next.state();
-        let (outcome, answer, message) = (decision.outcome, answer_of(&reply), words_of(reply));
+        let outcome = decision.outcome;
+        let (answer, message) = (answer_of(outcome, &reply), words_of(outcome, reply));
         let code = answer.as_ref().map(|answer| answer.code);
         let id = attempt.parcel.job.id.clone();
         let record = Record { id, request: attempt.claim.request, decision, answer, message };
@@ -249,9 +250,11 @@ impl Desk {
         // The semaphores are never closed.
         let permit = self.wires[account].acquire().await.map_err(|_| "the dispatcher has ended")?;
         let pace = &attempt.parcel.pace;
+        let turn = self.departures[account].lock().await;
         while let Err(at) = pace.act(|pacer, now| pacer.depart(account, now)) {
             tokio::time::sleep(at.saturating_sub(pace.now())).await;
         }
+        drop(turn);
         if attempt.claimed.elapsed() > FRESH {
             return Err("the claim was committed too slowly");
         }
@@ -362,15 +365,18 @@ enum Again {
     AtOnce,
 }
 
-fn answer_of(reply: &Reply) -> Option<Answer> {
+/// An answer that leaves the outcome unknown, code 2 without an smsid, counts as none: its code would
+/// show the job as taken.
+fn answer_of(outcome: Outcome, reply: &Reply) -> Option<Answer> {
     match reply {
-        Reply::Answer(answer) => Some(answer.clone()),
+        Reply::Answer(answer) => Some(answer.clone()).filter(|_| outcome != Outcome::Unknown),
         Reply::NotSent(_) | Reply::Unknown(_) => None,
     }
 }
 
-fn words_of(reply: Reply) -> String {
+fn words_of(outcome: Outcome, reply: Reply) -> String {
     match reply {
+        Reply::Answer(Answer { code, .. }) if outcome == Outcome::Unknown => format!("code {code} without an smsid"),
         Reply::Answer(answer) => answer.message,
         Reply::NotSent(reason) | Reply::Unknown(reason) => reason,
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batcher;
@@ -54,6 +54,9 @@ pub struct Desk {
     pub(super) refusals: Batcher<Refusal, ()>,
     /// Requests on the wire, an account each; shared by all sessions.
     pub(super) wires: Vec<Semaphore>,
+    /// Who departs next, an account each: the mutex is fair, while sleepers that all wake for one token
+    /// take it at random, and some wait for long.
+    pub(super) departures: Vec<Mutex<()>>,
     pub(super) recent: Recent,
     notices: mpsc::UnboundedSender<Notice>,
     /// Jobs under way, so that a drain can wait for them.
@@ -95,6 +98,7 @@ impl Desk {
                 Box::pin(async move { ledger.refuse(&rows).await }) as Boxed<'static, _>
             }),
             wires: settings.accounts.iter().map(|a| Semaphore::new(a.pace.max_in_flight as usize)).collect(),
+            departures: settings.accounts.iter().map(|_| Mutex::new(())).collect(),
             recent: Recent::default(),
             notices,
             tasks: TaskTracker::new(),

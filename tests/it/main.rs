@@ -1,8 +1,19 @@
 //! Integration tests: one binary, one module a subject. They need a real RabbitMQ and a real
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
+// The daemon on its services, through its public names.
+mod codes;
+mod crash;
+mod health;
+mod intake;
+mod pacing;
+mod waiting;
+mod wire;
+
+// Parts by themselves.
 mod cli;
 mod gateway;
 mod readme;
 mod simulator;
+
 mod support;

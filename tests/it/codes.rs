@@ -1,0 +1,7 @@
+//! What the gateway's answers do: every code of the contract's table, and everything that is no answer.
+
+mod account;
+mod odd;
+mod retry;
+mod table;
+mod unreachable;

@@ -1,0 +1,37 @@
+//! A gateway that cannot be reached: nothing left, so nothing is spent and nothing is in doubt.
+
+use dispatcher::simulator::{Options, Simulator};
+
+use crate::support::process::free_address;
+use crate::support::stage::{Stage, lenient};
+use crate::support::{eventually, job, number};
+
+#[tokio::test]
+async fn jobs_wait_unspent_and_go_when_it_is_back() {
+    let mut stage = Stage::new().await;
+    let listen = free_address();
+    stage.set("gateway.submit_url", &format!("http://{listen}/webservice/sms.php?method=Submit"));
+    stage.set("retry.initial", "200ms");
+    stage.set("retry.max", "400ms");
+    stage.start().await;
+    let jobs: Vec<_> = (0..20).map(|n| job(&format!("job-{n}"), &number(n))).collect();
+    stage.publish("normal", &jobs).await;
+    stage.metric("gateway_circuit_open", &[], 1.0).await;
+    let tried = eventually("a job that was tried", async || {
+        let sql = "select id from jobs where state = 'waiting' and wait_reason = 'retry' and attempts = 0 limit 1";
+        let found: Option<String> = sqlx::query_scalar(sql).fetch_optional(&stage.db.pool).await.unwrap();
+        found.ok_or(stage.db.states().await)
+    })
+    .await;
+    let outcomes = stage.db.attempts(&tried).await;
+    assert!(!outcomes.is_empty() && outcomes.iter().all(|row| *row == ("not_sent".to_owned(), None)), "{outcomes:?}");
+    assert_eq!(stage.db.count("jobs where attempts > 1 or state in ('in_doubt', 'failed')").await, 0);
+
+    let back = Simulator::start(Options { listen, ..lenient() }).await.unwrap();
+    stage.states("accepted 20").await;
+    assert_eq!(stage.db.count("jobs where attempts <> 1").await, 0, "only the attempt that left is spent");
+    assert_eq!(back.submissions().len(), 20);
+    stage.metric("gateway_circuit_open", &[], 0.0).await;
+    stage.finish().await;
+    back.stop().await;
+}

@@ -1,0 +1,134 @@
+//! The limit and the order of one number.
+
+use serde_json::Value;
+
+use super::{closest, contents, times};
+use crate::support::stage::Stage;
+use crate::support::{becomes, number};
+
+/// `count` jobs for one number, numbered on from `from`.
+fn jobs(n: usize, from: usize, count: usize) -> Vec<Value> {
+    let one = |i: usize| serde_json::json!({"id": format!("{n}-{i}"), "mobile": number(n), "content": text(i)});
+    (from..from + count).map(one).collect()
+}
+
+fn text(i: usize) -> String {
+    format!("第{i:04}条")
+}
+
+fn texts(count: usize) -> Vec<String> {
+    (0..count).map(text).collect()
+}
+
+async fn limited(rate: &str) -> Stage {
+    let mut stage = Stage::new().await;
+    stage.set("limits.mobile", rate);
+    stage.set("limits.mobile_burst", "1");
+    stage
+}
+
+#[tokio::test]
+async fn one_a_second_goes_to_a_number_in_order() {
+    let mut stage = limited("1/s").await;
+    stage.start().await;
+    let interleaved: Vec<Value> = (0..6).flat_map(|i| (0..5).flat_map(move |n| jobs(n, i, 1))).collect();
+    stage.publish("normal", &interleaved).await;
+    stage.states("accepted 30").await;
+    let submissions = stage.gateway.submissions();
+    for n in 0..5 {
+        assert_eq!(contents(&submissions, &number(n)), texts(6));
+        let closest = closest(&times(&submissions, &number(n)));
+        assert!(closest >= 0.95, "{closest} s apart");
+    }
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_hot_number_goes_in_order_and_holds_nobody_up() {
+    let mut stage = limited("5/s").await;
+    stage.start().await;
+    stage.publish("normal", &jobs(0, 0, 30)).await;
+    let others: Vec<Value> = (1..=100).flat_map(|n| jobs(n, 0, 1)).collect();
+    stage.publish("normal", &others).await;
+    becomes("the others", 100, async || stage.db.count("jobs where state = 'accepted' and id not like '0-%'").await)
+        .await;
+    let waiting = stage.db.count("jobs where state = 'waiting' and wait_reason = 'rate_limited'").await;
+    assert!(waiting >= 5, "the hot number's jobs wait in Postgres: {waiting}");
+    stage.states("accepted 130").await;
+    let submissions = stage.gateway.submissions();
+    assert_eq!(contents(&submissions, &number(0)), texts(30));
+    let times = times(&submissions, &number(0));
+    assert!(closest(&times) >= 0.19, "{} s apart", closest(&times));
+    let took = times[29] - times[0];
+    assert!(took < 29.0 * 0.2 * 1.5 + 2.0, "{took} s for 30 at 5 a second: slots are lost");
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_parked_job_is_parked_once() {
+    let mut stage = limited("10/s").await;
+    stage.start().await;
+    stage.publish("normal", &jobs(0, 0, 100)).await;
+    stage.states("accepted 100").await;
+    assert_eq!(contents(&stage.gateway.submissions(), &number(0)), texts(100));
+    // A parked job comes in, is readmitted once, and is recorded.
+    let scrape = stage.scrape().await;
+    let rows = |statement| scrape.sum("postgres_batch_rows_sum", &[("statement", statement)]);
+    assert_eq!((rows("admit"), rows("record")), (100.0, 100.0));
+    assert!(rows("readmit") <= 130.0, "{} rows readmitted for 100 jobs", rows("readmit"));
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_higher_priority_overtakes_at_a_number_too() {
+    let mut stage = limited("5/s").await;
+    stage.start().await;
+    stage.publish("bulk", &jobs(0, 0, 20)).await;
+    stage.submissions(1).await;
+    let mut urgent = jobs(0, 100, 1);
+    urgent[0]["content"] = "urgent".into();
+    stage.publish("high", &urgent).await;
+    stage.states("accepted 21").await;
+    let order = contents(&stage.gateway.submissions(), &number(0));
+    let place = order.iter().position(|content| content == "urgent").unwrap();
+    assert!(place <= 8, "the high job was the {place}th of 20");
+    let bulk: Vec<String> = order.into_iter().filter(|content| content != "urgent").collect();
+    assert_eq!(bulk, texts(20));
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_restart_does_not_break_a_numbers_limit() {
+    let mut stage = limited("30/m").await;
+    stage.start().await;
+    for restart in 0..3 {
+        stage.publish("high", &jobs(1, restart, 1)).await;
+        stage.submissions(restart + 1).await;
+        stage.stop().await;
+        stage.start().await;
+    }
+    stage.states("accepted 3").await;
+    let times = times(&stage.gateway.submissions(), &number(1));
+    assert!(closest(&times) >= 1.95, "{} s apart at one in 2 s", closest(&times));
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn the_order_of_a_number_survives_restarts() {
+    let mut stage = limited("4/s").await;
+    stage.start().await;
+    stage.publish("normal", &jobs(0, 0, 24)).await;
+    stage.submissions(3).await;
+    // Some wait in memory, some are parked.
+    becomes("parked jobs", true, async || stage.db.count("jobs where wait_reason = 'rate_limited'").await >= 10).await;
+    stage.stop().await;
+    stage.publish("normal", &jobs(0, 24, 4)).await;
+    stage.start().await;
+    stage.submissions(8).await;
+    stage.publish("normal", &jobs(0, 28, 4)).await;
+    stage.states("accepted 32").await;
+    let submissions = stage.gateway.submissions();
+    assert_eq!(contents(&submissions, &number(0)), texts(32));
+    assert!(closest(&times(&submissions, &number(0))) >= 0.24);
+    stage.finish().await;
+}

@@ -1,0 +1,107 @@
+//! A database for each test, and what tests ask of it through the contract's columns.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, Executor, FromRow};
+use url::Url;
+
+use super::{at_the_end, service, unique_name};
+
+/// An empty database, dropped in the end.
+pub struct TestDb {
+    name: String,
+    /// For the daemon.
+    pub url: String,
+    /// For the test's own questions.
+    pub pool: PgPool,
+}
+
+/// The public columns of a job that most tests look at.
+#[derive(Clone, Debug, FromRow)]
+pub struct JobRow {
+    pub id: String,
+    pub account: String,
+    pub mobile: String,
+    pub priority: String,
+    pub state: String,
+    pub wait_reason: Option<String>,
+    pub due_at: Option<DateTime<Utc>>,
+    pub on_unknown: String,
+    pub attempts: i32,
+    pub code: Option<i64>,
+    pub message: Option<String>,
+    pub smsid: Option<String>,
+}
+
+/// A message that was no job, as it was kept.
+#[derive(Clone, Debug, FromRow)]
+pub struct RejectionRow {
+    pub reason: String,
+    pub detail: String,
+    pub body: Vec<u8>,
+    pub properties: serde_json::Value,
+}
+
+impl TestDb {
+    /// Creates it on the server of `DATABASE_URL`.
+    pub async fn create() -> TestDb {
+        let server = service("DATABASE_URL");
+        let name = unique_name();
+        let mut admin = PgConnection::connect(&server).await.expect("Postgres of DATABASE_URL is reached");
+        let sql = AssertSqlSafe(format!("create database {name}"));
+        admin.execute(sql).await.expect("a database can be created");
+        let mut url = Url::parse(&server).expect("DATABASE_URL is a URL");
+        url.set_path(&name);
+        let pool = PgPoolOptions::new().max_connections(2).connect_lazy(url.as_str()).unwrap();
+        TestDb { name, url: url.into(), pool }
+    }
+
+    /// The job of that id.
+    pub async fn job(&self, id: &str) -> Option<JobRow> {
+        let sql = "select id, account, mobile, priority, state, wait_reason, due_at, on_unknown, attempts, code, \
+                   message, smsid from jobs where id = $1";
+        sqlx::query_as(sql).bind(id).fetch_optional(&self.pool).await.unwrap()
+    }
+
+    /// `outcome` and `code` of each attempt of a job, the first first.
+    pub async fn attempts(&self, id: &str) -> Vec<(String, Option<i64>)> {
+        let sql = "select coalesce(outcome, 'on the wire'), code from attempts where job_id = $1 order by attempt";
+        sqlx::query_as(sql).bind(id).fetch_all(&self.pool).await.unwrap()
+    }
+
+    /// How many jobs are in each state, as `state/wait_reason` where they wait: `accepted 3, waiting/retry 1`.
+    pub async fn states(&self) -> String {
+        let sql = "select concat_ws('/', state, wait_reason), count(*) from jobs group by 1 order by 1";
+        let counts: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(&self.pool).await.unwrap();
+        counts.iter().map(|(state, jobs)| format!("{state} {jobs}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many rows `from` has: a table, with or without a condition.
+    pub async fn count(&self, from: &str) -> i64 {
+        let sql = AssertSqlSafe(format!("select count(*) from {from}"));
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// All that was rejected, the first first.
+    pub async fn rejections(&self) -> Vec<RejectionRow> {
+        let sql = "select reason, detail, body, properties from rejections order by id";
+        sqlx::query_as(sql).fetch_all(&self.pool).await.unwrap()
+    }
+
+    /// Changes rows behind the daemon's back.
+    pub async fn execute(&self, sql: &'static str) -> u64 {
+        sqlx::query(sql).execute(&self.pool).await.unwrap().rows_affected()
+    }
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        let (server, name) = (service("DATABASE_URL"), self.name.clone());
+        at_the_end(&format!("database {name}"), async move {
+            let mut admin = PgConnection::connect(&server).await.map_err(|error| error.to_string())?;
+            // By force: a daemon of a test that failed may hold connections.
+            let sql = AssertSqlSafe(format!("drop database if exists {name} with (force)"));
+            admin.execute(sql).await.map(drop).map_err(|error| error.to_string())
+        });
+    }
+}

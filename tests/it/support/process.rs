@@ -1,0 +1,88 @@
+//! The built binary as a child process.
+
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use super::eventually;
+use super::metrics::get;
+
+/// `dispatcher run` as a process; killed with the test.
+pub struct Process {
+    pub admin: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+impl Process {
+    /// Starts it with this configuration, which must name `admin` as its admin listener.
+    pub fn run(environment: &[(String, String)], admin: SocketAddr) -> Process {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dispatcher"))
+            .args(["--config", "/dev/null", "run"])
+            .envs(environment.iter().cloned())
+            .env("DISPATCHER__ADMIN__LISTEN", admin.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let written = log.clone();
+        let reader = tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut log = written.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Process { admin, child, log, reader }
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) {
+        eventually("the process is ready", async || match get(self.admin, "/readyz").await {
+            Some((200, _)) => Ok(()),
+            other => Err((other, self.log())),
+        })
+        .await;
+    }
+
+    /// All that it has written to stderr.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// SIGKILL: it gets no time for anything.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// SIGTERM: how it ended, and all that it wrote.
+    pub async fn terminate(self) -> (ExitStatus, String) {
+        let pid = self.child.id().expect("the process still runs").to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        assert!(told.success());
+        self.ended().await
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        let status = ended.unwrap_or_else(|_| panic!("it does not end: {}", self.log())).unwrap();
+        let _ = (&mut self.reader).await;
+        (status, self.log())
+    }
+}
+
+/// An address of the loopback interface where nobody listens now.
+pub fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

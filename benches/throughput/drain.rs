@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use clap::ValueEnum;
 use serde::Serialize;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
@@ -23,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const WARM_UP: u64 = 2_000;
 
 /// Who drains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Contender {
     /// The whole chain.
@@ -34,8 +35,19 @@ pub enum Contender {
     Floor,
 }
 
+impl Contender {
+    /// As it is written in tables and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Contender::Dispatcher => "dispatcher",
+            Contender::Plain => "plain",
+            Contender::Floor => "floor",
+        }
+    }
+}
+
 /// What one run showed.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Drain {
     /// Until the outcome of the last one was committed (or, for `floor`, acknowledged).
     pub jobs_per_second: f64,

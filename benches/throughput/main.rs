@@ -55,9 +55,9 @@ struct Cli {
     /// Only these measurements
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Measurement>,
-    /// Only these contenders; ratios to the others are then not a number
+    /// Only these contenders
     #[arg(long, value_enum, value_delimiter = ',')]
-    contender: Vec<ContenderArg>,
+    contender: Vec<Contender>,
     /// Cargo passes it
     #[arg(long, hide = true)]
     bench: bool,
@@ -85,13 +85,6 @@ enum Measurement {
     Latency,
     /// Ten million numbers in the limiter
     Mobiles,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ContenderArg {
-    Dispatcher,
-    Plain,
-    Floor,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -138,12 +131,12 @@ async fn measure(cli: &Cli, services: &mut Services, directory: &Path) -> anyhow
     if cli.measures(Measurement::Latency) {
         let gateway = Gateway::start(Duration::ZERO, 100_000).await?;
         let seconds = if cli.quick { 4 } else { 10 };
-        for (contender, name) in [(Contender::Dispatcher, "dispatcher"), (Contender::Plain, "plain")] {
+        for contender in [Contender::Dispatcher, Contender::Plain] {
             if cli.runs(contender) {
-                eprintln!("latency: {name}");
-                let name_of_run = format!("latency-{name}");
-                let seen = latency::latency(contender, seconds, &name_of_run, services, &gateway, directory).await?;
-                report.latency.insert(name, seen);
+                let name = format!("latency-{}", contender.name());
+                eprintln!("{name}");
+                let seen = latency::latency(contender, seconds, &name, services, &gateway, directory).await?;
+                report.latency.insert(contender.name(), seen);
             }
         }
         gateway.stop().await?;
@@ -162,12 +155,7 @@ impl Cli {
     }
 
     fn runs(&self, contender: Contender) -> bool {
-        let named = match contender {
-            Contender::Dispatcher => ContenderArg::Dispatcher,
-            Contender::Plain => ContenderArg::Plain,
-            Contender::Floor => ContenderArg::Floor,
-        };
-        self.contender.is_empty() || self.contender.contains(&named)
+        self.contender.is_empty() || self.contender.contains(&contender)
     }
 
     /// So many that a run takes some 5 s on a small machine.
@@ -210,12 +198,12 @@ async fn load(cli: &Cli, ms: u64, services: &mut Services, directory: &Path) -> 
             if !cli.runs(contender) {
                 continue;
             }
-            let name = format!("{ms}ms-{number}-{contender:?}");
+            let name = format!("{ms}ms-{number}-{}", contender.name());
             let jobs = cli.jobs(contender, ms);
             let drained = drain(contender, jobs, &name, services, &gateway, directory).await?;
             let (rate, cpu) = (drained.jobs_per_second, drained.cpu_per_1000);
-            eprintln!("{ms} ms, round {number}: {contender:?} {rate:.0} jobs/s, {cpu:.3} s CPU per 1,000");
-            *round.of(contender) = drained;
+            eprintln!("{name}: {rate:.0} jobs/s, {cpu:.3} s CPU per 1,000");
+            round.insert(contender, drained);
         }
         rounds.push(round);
     }

@@ -29,6 +29,7 @@ clean: ## stop, and remove the services' data
 	@$(services) clean
 
 test: up ## all tests, on the real services
+	@$(services) tools
 	@eval "$$($(services) env)"; failed=0; \
 	cargo test --locked --lib --bins --tests --no-fail-fast || failed=1; \
 	cargo test --locked --doc || failed=1; \

@@ -13,9 +13,10 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::broker::{JobPublisher, JobSource};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::dispatch::health::{Health, Part};
 use crate::dispatch::metrics::Metrics;
+use crate::dispatch::ports::System;
 use crate::dispatch::settings::{AccountSettings, Settings, Tempo};
 use crate::dispatch::{CLAIM_MARGIN, Ports, Shard};
 use crate::domain::message::Rules;
@@ -90,6 +91,7 @@ impl App {
             source: Arc::new(JobSource::new(&config.rabbitmq.url, &config.rabbitmq.prefix, config.rabbitmq.prefetch)),
             lease: Arc::new(ShardLease::new(&config.postgres.url, &config.rabbitmq.prefix)),
             gateway: Arc::new(gateway),
+            chance: Arc::new(System),
         };
         let shard = Shard::start(settings(config, tempo), ports, metrics, health);
         Ok(App { admin, shard, publisher, store, watch, web, close_web })
@@ -199,20 +201,26 @@ fn store(config: &Config) -> anyhow::Result<Store> {
 }
 
 fn gateway(config: &Config) -> anyhow::Result<Accounts> {
-    let client = Client::new(&ClientOptions {
-        submit_url: config.gateway.submit_url.to_string(),
-        balance_url: config.gateway.balance_url.to_string(),
-        method: config.gateway.method,
-        format: config.gateway.format,
-        timeout: config.gateway.timeout,
-        connect_timeout: config.gateway.connect_timeout,
-        max_idle: config.accounts.values().map(|account| account.max_in_flight as usize).sum(),
-    })?;
+    let max_idle = config.accounts.values().map(|account| account.max_in_flight as usize).sum();
+    let client = Client::new(&client_options(&config.gateway, max_idle))?;
     let credentials = config.accounts.iter().map(|(name, account)| {
         let api_key = account.api_key.clone().with_context(|| format!("accounts.{name}.api_key is missing"))?;
         Ok(Credentials { api_id: account.api_id.clone(), api_key, auth: account.auth })
     });
     Ok(Accounts::new(client, credentials.collect::<anyhow::Result<_>>()?))
+}
+
+/// How the gateway is spoken to, with so many idle connections at most.
+pub(crate) fn client_options(gateway: &config::Gateway, max_idle: usize) -> ClientOptions {
+    ClientOptions {
+        submit_url: gateway.submit_url.to_string(),
+        balance_url: gateway.balance_url.to_string(),
+        method: gateway.method,
+        format: gateway.format,
+        timeout: gateway.timeout,
+        connect_timeout: gateway.connect_timeout,
+        max_idle,
+    }
 }
 
 fn settings(config: &Config, tempo: Tempo) -> Settings {

@@ -1,4 +1,155 @@
-//! dispatcher
+//! A durable SMS dispatcher: RabbitMQ → limiters → ihuyi (互亿无线) → Postgres.
+//!
+//! This page is the architecture: read it, then [`domain`], then [`dispatch`]. What users rely on
+//! (messages, tables, metrics, configuration) is in the README.
+//!
+//! # The idea
+//!
+//! RabbitMQ carries work that is due. Postgres holds work that waits, and every outcome. A message is
+//! acknowledged only after what became of it is committed; an attempt is committed before the first
+//! byte goes to ihuyi, which has no idempotency key and answers no questions afterwards. So a crash
+//! can leave a doubt, but it can never hide a send.
+//!
+//! # The map
+//!
+//! ```text
+//!   main ──▶ cli ──▶ app                              starts the parts, in order
+//!                     │
+//!       ┌───────┬─────┴──┬───────┬──────────┐
+//!       ▼       ▼        ▼       ▼          ▼
+//!    broker  gateway   store    web   config, telemetry
+//!   (lapin) (reqwest)  (sqlx)  (axum)       │
+//!       └───────┴────────┘                  │         implement its ports
+//!               ▼                           │
+//!            dispatch                       │         the path of a job
+//!               ▼                           │
+//!             domain  ◀─────────────────────┘         pure: no I/O, no clock, no chance
+//! ```
+//!
+//! Dependencies point downwards only. [`broker`], [`gateway`] and [`store`] never meet: each is the
+//! only place that names its library, and each implements small traits of [`dispatch::ports`]. [`app`]
+//! alone knows all of them. [`domain`] gets time and randomness as arguments. [`simulator`] is a
+//! second opinion on ihuyi's gateway and uses nothing else of the crate.
+//!
+//! | To change | look at |
+//! |---|---|
+//! | what a message may hold | [`domain::message`] |
+//! | what a response code means | [`domain::codes`], [`domain::verdict`] |
+//! | when a job is tried again | [`domain::retry`], [`domain::decide`] |
+//! | who may go, and when | [`domain::pace`] |
+//! | how a request is signed and a reply read | [`gateway`] |
+//! | SQL | [`store`], and `migrations/` |
+//! | queues and exchanges | [`broker`] |
+//! | a periodic duty | `dispatch::duties`, a file each |
+//! | a configuration key | [`config`], and `dispatcher.toml` |
+//!
+//! # The path of a job
+//!
+//! A message arrives at `Reception` (`dispatch/intake.rs`), in the order of its queue; the prefetch bounds
+//! how many are in memory. [`decode`](domain::message::decode) makes a [`Job`](domain::job::Job) of it, or a
+//! rejection, which is kept whole. A repeat of a job that was committed lately is acknowledged from memory.
+//! What has expired, or is scheduled for later, needs no turn. Everything else lines up in the
+//! [`Pacer`](domain::pace::Pacer), first at its number's limiter, then at its account's.
+//!
+//! From here on the job has a task of its own, [`Desk::deliver`](dispatch::Desk::deliver), a line a step:
+//!
+//! 1. [turn](dispatch::Desk::turn): wait until the pacer says [`Go`](domain::pace::Turn::Go); or
+//!    [`Park`](domain::pace::Turn::Park), because the turn is more than
+//!    [two seconds](domain::pace::PATIENCE) away or the account is paused; or that the job has expired.
+//! 2. [admit](dispatch::Desk::admit): commit that. For `Go` it is the claim: the row becomes `submitting`,
+//!    and a row in `attempts` begins. Many jobs share a commit ([`batch`](dispatch::batch)). An id that is
+//!    known is a repeat or a conflict, and goes no further.
+//! 3. [depart](dispatch::Desk::depart): take a place on the wire (`max_in_flight`) and the account's token.
+//!    A claim that has grown old meanwhile, or a job that has expired, stays.
+//! 4. [submit](dispatch::Desk::submit): [`Client::submit`](gateway::Client::submit) signs with the present
+//!    time and sends once. Nothing below it tries twice; a latch in the request's body
+//!    (`gateway/latch.rs`) tells "certainly not sent" from "may have been sent".
+//! 5. [`judge`](domain::verdict::judge): from the reply to an outcome, here and nowhere else.
+//! 6. [`decide`](domain::decide::decide): from the outcome to what becomes of the job, a total function.
+//! 7. [heed](dispatch::Desk::heed): an answer that is about the account pauses it, or ends its pause.
+//! 8. record: commit the outcome and the job's next state ([`Ledger::record`](dispatch::ports::Ledger::record)).
+//! 9. settle: acknowledge. Acknowledgements are bundled too (`broker/ack.rs`).
+//!
+//! One outcome needs another attempt at once: an expired dynamic password. It begins again at the claim,
+//! past the limiter of its number.
+//!
+//! What waits in Postgres comes back by the release duty (`dispatch/duties/release.rs`): rows that are due,
+//! or for which their account has room, become `queued` and are published again with their place in the
+//! order of arrival. They take the same path; only their claim is an update.
+//!
+//! # The states
+//!
+//! ```text
+//!                      turn                           code 2 and an smsid
+//!   message ────────────────────────▶ submitting ───────────────────────▶ accepted
+//!      │                               ▲  │ │ │                              ▲
+//!      │ too early, or            turn │  │ │ │ permanent, or used up        │ late answer,
+//!      │ the turn is far   ┌───────────┘  │ │ └──────────────▶ failed       │ operator
+//!      ▼        due, room  │              │ │                                │
+//!   waiting ───────────▶ queued           │ │ unknown, and to be held        │
+//!      ▲ ▲                 │              │ └──────────────▶ in_doubt ──────┤
+//!      │ └─────────────────┘              │                                  │ operator
+//!      │   the turn is far                │                                  ▼
+//!      └──────────────────────────────────┘                               waiting
+//!         retry, tomorrow, account, not sent
+//!
+//!   message, waiting, queued ─────────▶ expired       its expires_at has come
+//! ```
+//!
+//! Each arrow is a value of [`Entry`](dispatch::ports::Entry) or [`Next`](domain::decide::Next), a statement
+//! in [`store`] that is guarded by the state it starts from, and within the CHECK constraints of
+//! `migrations/`. `delivered`, `undelivered` and `cancelled` are reserved: nothing in this version leads
+//! there.
+//!
+//! # What a crash leaves
+//!
+//! The process may end between any two lines, and Postgres or RabbitMQ may be gone at any of them.
+//!
+//! | Ends after | It leaves | What happens |
+//! |---|---|---|
+//! | arrival, line-up, turn | a message without acknowledgement | it comes again, as if for the first time |
+//! | admit, parked or expired | the row, and the message | the message comes again, its id is known: acknowledged |
+//! | admit, claimed | `submitting`, although nothing left | the claim runs out, the reclaim duty (`dispatch/duties/reclaim.rs`) records `unknown`: `in_doubt`, or sent again if the job says so |
+//! | submit, or the answer | the same | the same: nobody can know, and ihuyi cannot be asked |
+//! | record | the outcome, and the message | the message comes again, its id is known: acknowledged |
+//! | record, expired password | `waiting`, due in seconds | the release duty takes it up |
+//! | release committed, not published | `queued` without a message | published again after a minute by the same duty |
+//! | release published, not confirmed | perhaps two messages | the second finds its job no longer `queued`: acknowledged |
+//!
+//! A claim holds for `gateway.timeout` + [30 s](dispatch::CLAIM_MARGIN), so nobody settles an attempt whose
+//! owner may still be waiting for the answer. Should an owner come back after that with an answer, it is
+//! recorded if it belongs to the job's last attempt and still says something new: an acceptance always does.
+//!
+//! With Postgres away, batches wait and try again, no request leaves without its claim, and no message is
+//! acknowledged. With RabbitMQ away, the session ends; attempts under way are still recorded, because they
+//! belong to the [`Desk`](dispatch::Desk) and not to the session.
+//!
+//! # Three operations
+//!
+//! **A normal job.** A message for a number that is idle and an account with tokens. The pacer says `Go`
+//! within the call that lined it up. The claim goes with whatever else gathered while the last commit was
+//! under way: alone, at once, on an idle system. The account's strict bucket lets it depart, the request
+//! leaves on a kept-alive connection, code 2 comes back, the outcome is committed with its neighbours', the
+//! tag is acknowledged with its run. Two commits, shared by up to a thousand jobs each.
+//!
+//! **A thousand jobs for one number at 1/s.** The first goes. One or two have their turn within two seconds
+//! and wait in the number's lane in memory. Whatever comes behind them is parked (`waiting`,
+//! `rate_limited`), each with a slot of its own, one period behind the tail of its number
+//! (`domain/pace/tail.rs`), and acknowledged: in order, without a question to Postgres. From then on the
+//! release duty sends each back half a second before its slot, it waits the rest in the lane, is claimed and
+//! goes. Four writes a job, each in a shared commit; no other number and no other account notices. A restart
+//! reads the tails back from Postgres, and counts every number as just used.
+//!
+//! **kill -9 in mid-request.** The kernel closes the connections. Postgres gives the advisory lock to a
+//! standby, or to the process that is started again, within about a second; it reads paused accounts and
+//! parked jobs, waits out one period for each number, and consumes. RabbitMQ gives out again what was not
+//! acknowledged. Messages that had only arrived start afresh. Those with an attempt are recognised by their
+//! id and acknowledged: their rows say `submitting`. When the claim runs out, the reclaim duty writes
+//! `unknown` to the attempt and `in_doubt` to the job. It is not sent again; an operator finds out. A job
+//! with `on_unknown = "resend"` waits for its backoff and is sent again, as its publisher chose.
+
+// The page leads into private functions, for those who build the documentation with them.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod app;
 pub mod broker;

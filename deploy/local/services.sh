@@ -3,6 +3,7 @@
 #
 #   services.sh up       start what is not running; installs what is missing (Debian, as root)
 #   services.sh down     stop what was started here, a demo's daemon and simulator first; data stays
+#   services.sh tools    install what only the tests need
 #   services.sh status   what runs
 #   services.sh env      print AMQP_URL and DATABASE_URL as exports:  eval "$(… env)"
 #   services.sh clean    stop, then remove all data
@@ -119,6 +120,10 @@ status() {
 load_ports
 case ${1:-} in
     up) up ;;
+    tools)
+        lock
+        install_missing pika
+        ;;
     down) down ;;
     clean) clean ;;
     env) print_env ;;

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Connection, Consumer};
+use lapin::{Connection, Consumer};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -103,47 +103,36 @@ async fn receive(
     format!("the {priority} consumer was cancelled by the broker")
 }
 
-fn arrival(delivery: Delivery, priority: Priority, fates: &mpsc::UnboundedSender<Fate>) -> Arrival {
-    let properties = decoded(&delivery);
+fn arrival(mut delivery: Delivery, priority: Priority, fates: &mpsc::UnboundedSender<Fate>) -> Arrival {
     Arrival {
+        body: std::mem::take(&mut delivery.data),
+        properties: decoded(&delivery),
         released: integer(&delivery.properties, RELEASED),
         redelivered: delivery.redelivered,
         priority,
-        properties,
-        delivery: Box::new(Handle {
-            tag: delivery.delivery_tag,
-            fates: fates.clone(),
-            exchange: delivery.exchange.as_str().to_owned(),
-            routing_key: delivery.routing_key.as_str().to_owned(),
-            redelivered: delivery.redelivered,
-            properties: delivery.properties,
-        }),
-        body: delivery.data,
+        delivery: Box::new(Handle { delivery, fates: fates.clone() }),
     }
 }
 
-/// One delivery, until it is settled.
+/// One delivery, its body taken, until it is settled.
 struct Handle {
-    tag: u64,
+    delivery: Delivery,
     fates: mpsc::UnboundedSender<Fate>,
-    exchange: String,
-    routing_key: String,
-    redelivered: bool,
-    properties: BasicProperties,
 }
 
 impl Settle for Handle {
     fn ack(&self) {
         // When the channel is gone the delivery comes again, and is recognised.
-        let _ = self.fates.send(Fate::Ack(self.tag));
+        let _ = self.fates.send(Fate::Ack(self.delivery.delivery_tag));
     }
 
     fn nack(&self) {
-        let _ = self.fates.send(Fate::Nack(self.tag));
+        let _ = self.fates.send(Fate::Nack(self.delivery.delivery_tag));
     }
 
     fn describe(&self) -> String {
-        describe(&self.exchange, &self.routing_key, self.redelivered, &self.properties)
+        let Delivery { exchange, routing_key, redelivered, properties, .. } = &self.delivery;
+        describe(exchange.as_str(), routing_key.as_str(), *redelivered, properties)
     }
 }
 

@@ -13,7 +13,7 @@ mod publish;
 mod topology;
 
 pub use consume::JobSource;
-pub use publish::JobPublisher;
+pub use publish::{JobPublisher, Message};
 
 /// RabbitMQ cannot be reached, or refuses what is asked.
 #[derive(Debug, thiserror::Error)]

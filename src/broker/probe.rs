@@ -30,7 +30,10 @@ pub async fn probe(url: &SecretString, prefix: &str) -> Result<(), ProbeError> {
     let outcome = create_queue(&connection, prefix).await;
     // The verdict is known; how the goodbye goes does not matter.
     let _ = connection.close(200, "checked".into()).await;
-    outcome.map_err(|error| ProbeError::Forbidden(error.to_string()))
+    outcome.map_err(|error| match error.kind() {
+        ErrorKind::ProtocolError(refused) => ProbeError::Forbidden(words(refused)),
+        _ => ProbeError::Unreachable(error.to_string()),
+    })
 }
 
 async fn create_queue(connection: &Connection, prefix: &str) -> lapin::Result<()> {
@@ -42,7 +45,12 @@ async fn create_queue(connection: &Connection, prefix: &str) -> lapin::Result<()
 
 fn connect_error(error: lapin::Error) -> ProbeError {
     match error.kind() {
-        ErrorKind::ProtocolError(refused) => ProbeError::Refused(refused.to_string()),
+        ErrorKind::ProtocolError(refused) => ProbeError::Refused(words(refused)),
         _ => ProbeError::Unreachable(error.to_string()),
     }
+}
+
+/// RabbitMQ's own words, fit to be followed by a colon and the cure.
+fn words(refused: &lapin::protocol::AMQPError) -> String {
+    refused.get_message().as_str().trim_end_matches('.').to_owned()
 }

@@ -15,6 +15,16 @@ const CONNECTIONS: u32 = 2;
 /// Commands claim no jobs, so this protects nothing.
 const LEASE: Duration = Duration::from_secs(60);
 
+/// A store whose database answers and has the tables of this version.
+///
+/// # Errors
+/// When Postgres does not answer or refuses, or lacks migrations; with the cure.
+pub(super) async fn migrated_store(config: &Config) -> anyhow::Result<Store> {
+    let store = store(config).await?;
+    store.check_migrations().await?;
+    Ok(store)
+}
+
 /// A store whose database answers.
 ///
 /// # Errors

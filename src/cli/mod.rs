@@ -1,17 +1,25 @@
 //! The command line: a file per command. Tables are for people, `--json` is for programs.
 
+pub mod accounts;
+pub mod check;
 pub mod completions;
 mod connect;
 pub mod exit;
+pub mod jobs;
 pub mod migrate;
 mod output;
+pub mod rejections;
 pub mod run;
+pub mod send;
 pub mod simulate;
+mod table;
+mod when;
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{self, Config, Needs};
 
@@ -25,16 +33,19 @@ Begin here:
 Configuration: dispatcher.toml in the working directory or --config FILE, and the environment, as in
 DISPATCHER__POSTGRES__URL. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
 
+/// The heading of the flags that every command has.
+const EVERYWHERE: &str = "Everywhere";
+
 /// A durable SMS dispatcher: jobs from RabbitMQ, paced by limiters, submitted to the ihuyi gateway,
 /// every outcome in Postgres.
 #[derive(Debug, Parser)]
 #[command(name = "dispatcher", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// The configuration file [default: dispatcher.toml, if it is there]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     config: Option<PathBuf>,
     /// Print JSON instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -44,7 +55,12 @@ pub struct Cli {
 enum Command {
     Run(run::RunArgs),
     Migrate(migrate::MigrateArgs),
-    Simulate(simulate::SimulateArgs),
+    Check(check::CheckArgs),
+    Send(Box<send::SendArgs>),
+    Jobs(jobs::JobsArgs),
+    Accounts(accounts::AccountsArgs),
+    Rejections(rejections::RejectionsArgs),
+    Simulate(Box<simulate::SimulateArgs>),
     Completions(completions::CompletionsArgs),
 }
 
@@ -57,7 +73,15 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Run(args) => threaded(run::run(args, load(cli.config, Needs::Secrets)?)),
         Command::Migrate(args) => single(migrate::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
-        Command::Simulate(args) => single(simulate::run(args)),
+        Command::Check(args) => {
+            let loaded = config::load(cli.config.as_deref(), config::environment(), Needs::Secrets);
+            threaded(check::run(args, loaded, json))
+        }
+        Command::Send(args) => threaded(send::run(*args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Rejections(args) => single(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),
     }
 }
@@ -66,14 +90,20 @@ fn load(file: Option<PathBuf>, needs: Needs) -> anyhow::Result<Config> {
     Ok(config::load(file.as_deref(), config::environment(), needs)?)
 }
 
-/// For the daemon: a thread for each core.
+/// With a thread for each core: for the daemon, and where RabbitMQ's connection works by itself.
 fn threaded(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start threads")?.block_on(command)
+    finish(Builder::new_multi_thread().enable_all().build(), command)
 }
 
-/// For everything else: one thread.
+/// With one thread.
 fn single(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(command)
+    finish(Builder::new_current_thread().enable_all().build(), command)
+}
+
+fn finish(runtime: std::io::Result<Runtime>, command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = runtime.context("cannot start a runtime")?;
+    let outcome = runtime.block_on(command);
+    // A name look-up or a stdin that hangs must not hold up the end.
+    runtime.shutdown_background();
+    outcome
 }

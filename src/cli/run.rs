@@ -12,8 +12,8 @@ Examples:
   dispatcher --config /etc/dispatcher/dispatcher.toml run --migrate
   DISPATCHER__LOG__FORMAT=json dispatcher run
 
-SIGTERM and Ctrl-C: it takes no more jobs, lets what is on the wire finish for drain_timeout, hands the
-rest back to RabbitMQ, and exits 0. Whether all is well: curl http://127.0.0.1:9464/readyz";
+SIGTERM and Ctrl-C: it takes no more jobs, lets what is on the wire finish for drain_timeout, hands
+the rest back to RabbitMQ, and exits 0. Is all well? curl http://127.0.0.1:9464/readyz";
 
 /// Runs the daemon: takes jobs from RabbitMQ, submits them to ihuyi, records every outcome in Postgres.
 ///

@@ -11,7 +11,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use tokio::sync::{SemaphorePermit, oneshot};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -122,7 +121,7 @@ impl Desk {
                 Some((Entry::Claim, Some(ticket)))
             }
             Turn::Park(park) => {
-                let now = Utc::now();
+                let now = self.now();
                 let due_at = park.due.map(|due| parcel.pace.wall(due, now));
                 Some((Entry::Wait { reason: park.reason, due_at, on_room: park.on_room }, None))
             }
@@ -227,7 +226,7 @@ impl Desk {
             Err(reason) => self.stay(attempt, reason),
         };
         let outcome = judge(&reply, &self.settings.codes);
-        let decision = decide(self.facts(attempt), outcome, &reply, &self.settings.retry, Utc::now(), fastrand::f64());
+        let decision = decide(self.facts(attempt), outcome, &reply, &self.settings.retry, self.now(), self.jitter());
         let again = if matches!(decision.next, Next::Again { .. }) { Again::AtOnce } else { Again::No };
         let account = attempt.parcel.account;
         self.heed(account, decision.outcome, &reply, &attempt.parcel.pace);
@@ -259,7 +258,7 @@ impl Desk {
         if attempt.claimed.elapsed() > FRESH {
             return Err("the claim was committed too slowly");
         }
-        if attempt.parcel.job.is_expired(Utc::now()) {
+        if attempt.parcel.job.is_expired(self.now()) {
             return Err("the job expired");
         }
         Ok(permit)
@@ -268,7 +267,7 @@ impl Desk {
     async fn submit(&self, attempt: &Attempt<'_>, permit: SemaphorePermit<'_>) -> Reply {
         let Parcel { job, account, pace, .. } = attempt.parcel;
         let departed = pace.now();
-        let reply = self.ports.gateway.submit(*account, job.mobile, &job.payload, Utc::now()).await;
+        let reply = self.ports.gateway.submit(*account, job.mobile, &job.payload, self.now()).await;
         drop(permit);
         let took = pace.now().saturating_sub(departed);
         self.metrics.submit_seconds.with_label_values(&[self.account_name(*account)]).observe(took.as_secs_f64());
@@ -341,7 +340,7 @@ impl Desk {
             self.metrics.finished(name, state, code, 1);
         }
         if let (State::Accepted, Some(published)) = (state, job.published_at) {
-            let seconds = (Utc::now() - published).num_milliseconds().max(0) as f64 / 1_000.0;
+            let seconds = (self.now() - published).num_milliseconds().max(0) as f64 / 1_000.0;
             self.metrics.latency_seconds.with_label_values(&[job.priority.as_str()]).observe(seconds);
         }
     }

@@ -12,6 +12,7 @@ use super::metrics::Metrics;
 use super::ports::*;
 use super::recent::Recent;
 use super::settings::Settings;
+use crate::domain::job::Timestamp;
 
 /// The outside.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct Ports {
     pub lease: Arc<dyn Lease>,
     /// ihuyi.
     pub gateway: Arc<dyn Gateway>,
+    /// The wall clock, and chance.
+    pub chance: Arc<dyn Chance>,
 }
 
 /// What an answer said about an account.
@@ -103,7 +106,7 @@ impl Desk {
             in_session: AtomicBool::new(false),
             unheeded: AtomicUsize::new(0),
             last_seq: AtomicI64::new(0),
-            next_claim: AtomicI64::new(fastrand::i64(..)),
+            next_claim: AtomicI64::new(ports.chance.number()),
             settings,
             ports,
             metrics,
@@ -112,10 +115,21 @@ impl Desk {
         (Arc::new(desk), heeded)
     }
 
+    /// The wall clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.ports.chance.now()
+    }
+
+    /// 0.0 to 1.0.
+    pub(super) fn jitter(&self) -> f64 {
+        // 53 random bits fill the fraction of an `f64`.
+        (self.ports.chance.number() as u64 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// The next place in the order of arrival: microseconds of the wall clock, never twice the same
     /// and never backwards.
     pub(super) fn next_seq(&self) -> i64 {
-        let now = chrono::Utc::now().timestamp_micros();
+        let now = self.now().timestamp_micros();
         let next = |last: i64| Some(now.max(last + 1));
         match self.last_seq.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
             Ok(last) | Err(last) => now.max(last + 1),

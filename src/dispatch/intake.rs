@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
-
 use super::deliver::{Delivered, Parcel, Start};
 use super::desk::Desk;
 use super::pacer::Pace;
@@ -42,7 +40,7 @@ impl Reception {
             self.desk.note_repeat(arrival.redelivered);
             return arrival.delivery.ack();
         }
-        let now = Utc::now();
+        let now = self.desk.now();
         let account = self.route(&job.account);
         let seq = arrival.released.unwrap_or_else(|| self.desk.next_seq());
         let start = match self.at_once(&job, now) {
@@ -84,11 +82,8 @@ impl Reception {
     /// The account that sends: the job's own, or the first in its chain of fallbacks that may send.
     fn route(&self, name: &str) -> usize {
         let own = self.desk.settings.account(name).unwrap_or_default();
-        let accounts = &self.desk.settings.accounts;
         self.pace.act(|pacer, _| {
-            let chain = std::iter::successors(Some(own), |account| accounts[*account].fallback);
-            // The configuration has no circles; the limit only makes that plain.
-            chain.take(accounts.len()).find(|account| pacer.mode(*account) != Mode::Paused).unwrap_or(own)
+            self.desk.settings.chain(own).find(|account| pacer.mode(*account) != Mode::Paused).unwrap_or(own)
         })
     }
 

@@ -91,7 +91,7 @@ impl Metrics {
                 r,
                 IntCounter::with_opts(opts("duplicates_total", "Repeats that were not sent again.")),
             ),
-            rabbitmq_connected: gauge(r, "rabbitmq_connected", "1 while consuming or standing by."),
+            rabbitmq_connected: gauge(r, "rabbitmq_connected", "1 while this process consumes."),
             batch_rows: histograms(r, "postgres_batch_rows", "Rows in a batch.", &["statement"], &ROWS),
             batch_seconds: histograms(r, "postgres_batch_seconds", "Time of a batch.", &["statement"], &SECONDS),
             tracked_mobiles: registered(

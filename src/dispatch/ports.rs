@@ -260,6 +260,9 @@ pub trait Upkeep: Send + Sync + 'static {
     fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>>;
     /// Ends a pause that the gateway's word began.
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>>;
+    /// Hands the oldest jobs that wait for room of one account to another, which will release them
+    /// when it has room; the priority of each.
+    fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>>;
     /// What is parked for limiters and accounts, a row for each number and account.
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>>;
     /// Counts for the gauges.
@@ -294,6 +297,28 @@ pub enum Balance {
     Refused(i64),
     /// No answer that can be read.
     Unreachable(String),
+}
+
+/// What a simulation must be able to repeat: the wall clock, and chance. Waiting goes by tokio's
+/// clock, which a simulation can pause.
+pub trait Chance: Send + Sync + 'static {
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+    /// A random number.
+    fn number(&self) -> i64;
+}
+
+/// The real ones.
+pub struct System;
+
+impl Chance for System {
+    fn now(&self) -> Timestamp {
+        chrono::Utc::now()
+    }
+
+    fn number(&self) -> i64 {
+        fastrand::i64(..)
+    }
 }
 
 /// Acknowledges one delivery. Dropped without a call, the delivery stays with the broker, which

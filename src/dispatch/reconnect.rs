@@ -6,26 +6,28 @@ use std::time::Duration;
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 
-/// Exponential, with jitter, without an end.
+/// Exponential, without an end.
 pub struct Delays(ExponentialBackoff);
 
 impl Delays {
-    /// From 250 ms, doubling up to 15 s, each ± 30 %.
+    /// From 250 ms, doubling up to 5 s.
     pub fn new() -> Self {
         let policy = ExponentialBackoffBuilder::new()
             .with_initial_interval(Duration::from_millis(250))
             .with_multiplier(2.0)
-            .with_randomization_factor(0.3)
-            .with_max_interval(Duration::from_secs(15))
+            .with_randomization_factor(0.0)
+            .with_max_interval(Duration::from_secs(5))
             .with_max_elapsed_time(None)
             .build();
         Delays(policy)
     }
 
-    /// The next delay.
-    pub fn next(&mut self) -> Duration {
+    /// The next delay, of which `jitter` (0.0 to 1.0) takes away up to a half: chance comes from
+    /// outside, so that a simulation can repeat it.
+    pub fn next_delay(&mut self, jitter: f64) -> Duration {
         // Without a maximum elapsed time there always is one.
-        self.0.next_backoff().unwrap_or(self.0.max_interval)
+        let full = self.0.next_backoff().unwrap_or(self.0.max_interval);
+        full.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
     }
 
     /// The connection stood: begin again from the first delay.
@@ -47,11 +49,11 @@ mod tests {
     #[test]
     fn delays_grow_to_a_limit_and_never_end() {
         let mut delays = Delays::new();
-        let first = delays.next();
-        assert!((175..=325).contains(&first.as_millis()), "{first:?}");
-        let last = (0..100).map(|_| delays.next()).last().unwrap();
-        assert!((10..=20).contains(&last.as_secs()), "{last:?}");
+        assert_eq!(delays.next_delay(0.0), Duration::from_millis(250));
+        assert_eq!(delays.next_delay(1.0), Duration::from_millis(250));
+        let last = (0..100).map(|_| delays.next_delay(0.0)).last();
+        assert_eq!(last, Some(Duration::from_secs(5)));
         delays.reset();
-        assert!(delays.next() < Duration::from_millis(326));
+        assert_eq!(delays.next_delay(0.0), Duration::from_millis(250));
     }
 }

@@ -77,6 +77,12 @@ impl Default for Tempo {
 }
 
 impl Settings {
+    /// `account` and, in order, those that stand in for it.
+    pub fn chain(&self, account: usize) -> impl Iterator<Item = usize> + '_ {
+        // The configuration has no circles; the limit only makes that plain.
+        std::iter::successors(Some(account), |account| self.accounts[*account].fallback).take(self.accounts.len())
+    }
+
     /// The index of the account of that name.
     pub fn account(&self, name: &str) -> Option<usize> {
         self.accounts.iter().position(|account| account.name == name)

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -60,6 +59,7 @@ async fn supervise(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut delays = Delays::new();
+    let mut last_reason = String::new();
     while !*stop.borrow() {
         let begun = tokio::time::Instant::now();
         let reason = tokio::select! {
@@ -71,10 +71,15 @@ async fn supervise(
         desk.metrics.rabbitmq_connected.set(0);
         if begun.elapsed() > STOOD {
             delays.reset();
+            last_reason.clear();
         }
         let Some(reason) = reason else { continue };
-        let delay = delays.next();
-        warn!(reason, delay_ms = delay.as_millis() as u64, "the session ended; beginning anew");
+        let delay = delays.next_delay(desk.jitter());
+        // Once for each reason: `readyz` goes on saying it.
+        if reason != last_reason {
+            warn!(reason, "not consuming; trying again until it works");
+            last_reason = reason;
+        }
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             _ = stop.changed() => {}
@@ -188,18 +193,14 @@ async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
     let rows = desk.ports.upkeep.accounts(&names).await?;
     duties::apply_accounts(desk, pace, &rows);
     let parked = desk.ports.upkeep.parked().await?;
-    let now = Utc::now();
+    let now = desk.now();
     pace.act(|pacer, _| {
-        let mut backlogs = std::collections::HashMap::new();
         for line in parked {
             let due = pace.tick_of(line.due_at, now);
             pacer.restore_parked(line.mobile, line.priority, due, line.on_room, line.jobs);
             if let (true, Some(account)) = (line.on_room, desk.settings.account(&line.account)) {
-                *backlogs.entry((account, line.priority)).or_insert(0) += u64::from(line.jobs);
+                pacer.add_backlog(account, line.priority, u64::from(line.jobs));
             }
-        }
-        for ((account, priority), jobs) in backlogs {
-            pacer.restore_backlog(account, priority, jobs);
         }
     });
     Ok(())

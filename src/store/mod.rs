@@ -6,6 +6,7 @@ mod connect;
 mod error;
 mod lease;
 mod probe;
+pub mod query;
 mod record;
 mod release;
 mod rows;

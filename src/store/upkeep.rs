@@ -143,6 +143,35 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
+    /// What waits is certainly not with the gateway, so another account may send it.
+    async fn reroute_rows(&self, from: &str, to: &str, limit: u32) -> Result<Vec<Priority>, LedgerError> {
+        let rows = sqlx::query(
+            "with stranded as (
+                 select id from jobs
+                 where state = 'waiting' and on_room and account = $1
+                 order by priority, seq
+                 limit $3
+                 for update skip locked
+             )
+             update jobs j
+             set account = $2, wait_reason = 'rate_limited', due_at = now(), updated_at = now()
+             from stranded where j.id = stranded.id
+             returning j.priority",
+        )
+        .bind(from)
+        .bind(to)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        rows.iter()
+            .map(|row| {
+                Priority::parse(row.try_get(0).map_err(ledger_error)?)
+                    .ok_or_else(|| LedgerError::Refused("a job's priority cannot be read".into()))
+            })
+            .collect()
+    }
+
     async fn parked_rows(&self) -> Result<Vec<ParkedJobs>, LedgerError> {
         let rows = sqlx::query(
             "select account, mobile, priority, on_room, coalesce(max(due_at), now()) as due_at, count(*) as jobs
@@ -246,6 +275,10 @@ impl Upkeep for Store {
 
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
         Box::pin(self.resume_account(account, false))
+    }
+
+    fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
+        Box::pin(self.reroute_rows(from, to, limit))
     }
 
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {

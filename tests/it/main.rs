@@ -11,7 +11,9 @@ mod waiting;
 mod wire;
 
 // Parts by themselves.
+mod cli;
 mod gateway;
+mod readme;
 mod simulator;
 
 mod support;

@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
-use super::pause;
+use super::{BATCH, pause};
 use crate::dispatch::desk::{Desk, Notice};
 use crate::dispatch::pacer::Pace;
 use crate::dispatch::ports::{AccountRow, Balance, LedgerError};
@@ -42,7 +41,12 @@ pub(super) async fn run(
             continue;
         }
         match refresh(&desk, &pace).await {
-            Ok(rows) => probe_due(&desk, &pace, &rows, &mut probes).await,
+            Ok(rows) => {
+                if let Err(error) = reroute(&desk, &pace).await {
+                    debug!(%error, "parked jobs are handed to the fallback later");
+                }
+                probe_due(&desk, &pace, &rows, &mut probes).await;
+            }
             Err(error) => debug!(%error, "accounts are looked at again later"),
         }
     }
@@ -100,6 +104,24 @@ pub(in crate::dispatch) fn apply(desk: &Desk, pace: &Pace, rows: &[AccountRow]) 
     }
 }
 
+/// What is parked for a paused account goes to the one that stands in for it.
+async fn reroute(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
+    for account in 0..desk.settings.accounts.len() {
+        let (mode, stand_in) = pace.act(|pacer, _| {
+            let stand_in = desk.settings.chain(account).skip(1).find(|other| pacer.mode(*other) == Mode::Active);
+            (pacer.mode(account), stand_in)
+        });
+        let (Mode::Paused, Some(stand_in)) = (mode, stand_in) else { continue };
+        let (from, to) = (desk.account_name(account), desk.account_name(stand_in));
+        let moved = desk.ports.upkeep.reroute(from, to, BATCH).await?;
+        if !moved.is_empty() {
+            info!(jobs = moved.len(), from, to, "parked jobs go through the fallback account");
+        }
+        pace.act(|pacer, _| moved.into_iter().for_each(|priority| pacer.add_backlog(stand_in, priority, 1)));
+    }
+    Ok(())
+}
+
 /// Asks the balance of accounts that the gateway's word paused, each in its own time.
 async fn probe_due(desk: &Desk, pace: &Pace, rows: &[AccountRow], probes: &mut HashMap<usize, Probe>) {
     let first = desk.settings.tempo.probe;
@@ -118,7 +140,7 @@ async fn probe_due(desk: &Desk, pace: &Pace, rows: &[AccountRow], probes: &mut H
         }
         probe.wait = (probe.wait * 2).min(first * PROBE_BACKOFF);
         probe.at = Instant::now() + probe.wait;
-        let balance = desk.ports.gateway.balance(account, Utc::now()).await;
+        let balance = desk.ports.gateway.balance(account, desk.now()).await;
         debug!(account = row.name, ?balance, "probed a paused account");
         if let Balance::Left(left) = balance {
             desk.metrics.account_balance.with_label_values(&[&row.name]).set(left as f64);

@@ -1,7 +1,5 @@
 //! What waits beyond its `expires_at` expires.
 
-use chrono::Utc;
-
 use super::BATCH;
 use crate::dispatch::desk::Desk;
 use crate::dispatch::ports::LedgerError;
@@ -9,7 +7,7 @@ use crate::domain::job::State;
 
 pub(super) async fn once(desk: &Desk) -> Result<(), LedgerError> {
     loop {
-        let expired = desk.ports.upkeep.expire(Utc::now(), BATCH).await?;
+        let expired = desk.ports.upkeep.expire(desk.now(), BATCH).await?;
         for (account, jobs) in &expired {
             desk.metrics.finished(account, State::Expired, None, *jobs);
         }

@@ -1,14 +1,12 @@
 //! Settled jobs age out, in small batches that never hold up sending.
 
-use chrono::Utc;
-
 use super::BATCH;
 use crate::dispatch::desk::Desk;
 use crate::dispatch::ports::LedgerError;
 
 pub(super) async fn once(desk: &Desk) -> Result<(), LedgerError> {
     let Some(before) =
-        chrono::Duration::from_std(desk.settings.retention).ok().and_then(|age| Utc::now().checked_sub_signed(age))
+        chrono::Duration::from_std(desk.settings.retention).ok().and_then(|age| desk.now().checked_sub_signed(age))
     else {
         return Ok(());
     };

@@ -1,6 +1,5 @@
 //! Attempts whose owner is gone: the request may have left, so the outcome is unknown.
 
-use chrono::Utc;
 use tracing::warn;
 
 use super::BATCH;
@@ -30,7 +29,7 @@ async fn settle(desk: &Desk, stale: StaleClaim) {
         on_unknown: stale.on_unknown,
     };
     let reply = Reply::Unknown(message.clone());
-    let decision = decide(facts, Outcome::Unknown, &reply, &desk.settings.retry, Utc::now(), fastrand::f64());
+    let decision = decide(facts, Outcome::Unknown, &reply, &desk.settings.retry, desk.now(), desk.jitter());
     let state = decision.next.state();
     let record = Record { id: stale.id, request: stale.claim.request, decision, answer: None, message };
     // A refusal is logged by the batch; the claim is still stale at the next look.

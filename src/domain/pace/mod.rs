@@ -32,6 +32,9 @@ use tail::Tails;
 pub const PATIENCE: Duration = Duration::from_secs(2);
 /// Parked jobs are released when their turn is this close.
 pub const HORIZON: Duration = Duration::from_millis(1_500);
+/// While an account's queue is shorter than this, newcomers go past the jobs that are parked for it:
+/// those are on their way, perhaps behind a backlog in RabbitMQ, and tokens would be left unused.
+const IDLE: Duration = Duration::from_millis(100);
 /// A job that was granted a place in memory and has not gone after this long is parked after all.
 const OVERDUE: Duration = Duration::from_secs(4);
 
@@ -200,7 +203,7 @@ impl Pacer {
         if let Some(tail) = self.tails.to_follow(request, now) {
             return Some(if tail.on_room { by_account() } else { by_number((tail.due + self.spacing()).max(now)) });
         }
-        if !request.released && lane_is_parked {
+        if !request.released && lane_is_parked && account.wait(request.priority, now) > IDLE {
             return Some(by_account());
         }
         if self.circuit.is_open() {
@@ -298,9 +301,9 @@ impl Pacer {
         self.tails.restore(mobile, priority, due, on_room, jobs);
     }
 
-    /// So many jobs are parked for an account: see [`Pacer::restore_parked`].
-    pub fn restore_backlog(&mut self, account: usize, priority: Priority, jobs: u64) {
-        self.accounts[account].parked[priority.index()].count = jobs;
+    /// So many more jobs are parked for an account.
+    pub fn add_backlog(&mut self, account: usize, priority: Priority, jobs: u64) {
+        self.accounts[account].parked[priority.index()].count += jobs;
     }
 
     /// What there is to tell, and when to ask again at the latest (`None`: after the next event).
@@ -425,8 +428,9 @@ impl Pacer {
         self.leave_lane(mobile, ticket, now);
     }
 
-    /// Where parked jobs could be released to, now.
-    pub fn rooms(&self, now: Tick) -> Vec<Room> {
+    /// Where parked jobs could be released to, now: for the accounts and priorities that are known to
+    /// have some, or for `all`, because the number is an estimate.
+    pub fn rooms(&self, all: bool, now: Tick) -> Vec<Room> {
         let mut rooms = Vec::new();
         if self.circuit.is_open() {
             return rooms;
@@ -434,7 +438,7 @@ impl Pacer {
         for (index, account) in self.accounts.iter().enumerate() {
             for priority in Priority::ALL.iter().copied() {
                 let jobs = account.room(priority, now);
-                if jobs > 0 && account.parked[priority.index()].count > 0 {
+                if jobs > 0 && (all || account.parked[priority.index()].count > 0) {
                     rooms.push(Room { account: index, priority, jobs });
                 }
             }

@@ -86,10 +86,10 @@ impl World {
                 self.replies.remove(&(at, ticket));
                 self.pacer.replied(ticket, departed, self.now);
             }
-            if self.now.as_millis() % 200 == 0 {
+            if self.now.as_millis().is_multiple_of(200) {
                 self.release();
             }
-            if self.now.as_millis() % 1_000 == 0 {
+            if self.now.as_millis().is_multiple_of(1_000) {
                 self.pacer.tend(self.now);
             }
             self.settle();
@@ -99,7 +99,7 @@ impl World {
     /// What the release duty does: rooms in order of arrival, slots when they are near.
     fn release(&mut self) {
         let mut released = Vec::new();
-        for room in self.pacer.rooms(self.now) {
+        for room in self.pacer.rooms(false, self.now) {
             let mut fit: Vec<_> = (self.parked.iter())
                 .filter(|(t, park)| {
                     let job = &self.jobs[t];

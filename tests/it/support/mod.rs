@@ -1,7 +1,9 @@
 //! What the tests on real services share: a database and a queue prefix for each test, the daemon
 //! (in this process, or as the built binary), and waiting for conditions instead of for time.
 
+mod binary;
 pub mod broker;
+mod database;
 pub mod db;
 pub mod metrics;
 pub mod process;
@@ -14,6 +16,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub use binary::{Ended, Run, dispatcher};
+pub use database::TestDb;
+
 /// Nothing here takes longer, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
@@ -24,6 +29,11 @@ pub fn service(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} is not set: `make test` sets it, or: make up && eval \"$(deploy/local/services.sh env)\"")
     })
+}
+
+/// The RabbitMQ that tests share.
+pub fn amqp_url() -> String {
+    service("AMQP_URL")
 }
 
 /// A name that no other test has, nor a run at the same time: `it_…`.

@@ -1,0 +1,55 @@
+//! `dispatcher jobs`: what became of jobs.
+
+mod list;
+mod show;
+mod story;
+
+use clap::{Args, Subcommand};
+
+use super::connect;
+use crate::config::Config;
+use crate::domain::mobile::Mobile;
+use crate::store::query::JobInfo;
+
+const EXAMPLES: &str = "\
+Examples:
+  dispatcher jobs list --state failed --since 1h
+  dispatcher jobs list --mobile 13800138000
+  dispatcher jobs show order-1";
+
+/// Lists jobs, or shows one with all that happened to it.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct JobsArgs {
+    #[command(subcommand)]
+    command: JobsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum JobsCommand {
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When Postgres does not answer, or there is no such job.
+pub(super) async fn run(args: JobsArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let store = connect::migrated_store(config).await?;
+    match args.command {
+        JobsCommand::List(args) => list::run(args, &store, as_json).await,
+        JobsCommand::Show(args) => show::run(args, &store, config, as_json).await,
+    }
+}
+
+/// Replaces number and text by what may be shown to anyone.
+fn mask(job: &mut JobInfo) {
+    job.mobile = Mobile::parse(&job.mobile).map_or_else(|_| "****".into(), |mobile| mobile.to_string());
+    job.content = job.content.as_deref().map(masked_text);
+    job.variables = job.variables.as_ref().map(|values| values.iter().map(|value| masked_text(value)).collect());
+}
+
+fn masked_text(text: &str) -> String {
+    format!("[{} characters]", text.chars().count())
+}

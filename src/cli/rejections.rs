@@ -1,0 +1,157 @@
+//! `dispatcher rejections`: messages that were no valid jobs.
+
+use anyhow::bail;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::table::{Table, clean};
+use super::{connect, output, when};
+use crate::config::Config;
+use crate::domain::job::Timestamp;
+use crate::domain::message::RejectReason;
+use crate::store::Store;
+use crate::store::query::{BadCursor, Cursor, MAX_PAGE, RejectionFilter, RejectionInfo, RejectionSummary};
+
+const EXAMPLES: &str = "\
+Examples:
+  dispatcher rejections list --since 1h
+  dispatcher rejections list --reason id_conflict --json
+  dispatcher rejections show 17 --full
+
+Nothing is dropped: what was no valid job is kept as it came.";
+
+/// Lists messages that were refused, or shows one.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RejectionsArgs {
+    #[command(subcommand)]
+    command: RejectionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RejectionsCommand {
+    List(ListArgs),
+    Show(ShowArgs),
+}
+
+/// Lists refused messages, the newest first
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Refused for this reason
+    #[arg(long, value_parser = reason_parser())]
+    reason: Option<RejectReason>,
+    /// Received then or later
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    since: Option<Timestamp>,
+    /// Received before
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    until: Option<Timestamp>,
+    /// How many, at most 1000
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PAGE)))]
+    limit: u32,
+    /// Go on behind an earlier page
+    #[arg(long, value_parser = parse_cursor)]
+    cursor: Option<Cursor>,
+}
+
+/// Shows a refused message and why it was refused
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// Its number in the list
+    id: i64,
+    /// Show the message itself, with number and text
+    #[arg(long)]
+    full: bool,
+}
+
+fn reason_parser() -> impl TypedValueParser<Value = RejectReason> {
+    PossibleValuesParser::new(RejectReason::ALL.iter().map(|reason| reason.as_str()))
+        .try_map(|word| RejectReason::parse(&word).ok_or("is no reason"))
+}
+
+fn parse_cursor(text: &str) -> Result<Cursor, BadCursor> {
+    text.parse()
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When Postgres does not answer, or there is no such rejection.
+pub(super) async fn run(args: RejectionsArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let store = connect::migrated_store(config).await?;
+    match args.command {
+        RejectionsCommand::List(args) => list(args, &store, as_json).await,
+        RejectionsCommand::Show(args) => show(args, &store, as_json).await,
+    }
+}
+
+async fn list(args: ListArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
+    let filter = RejectionFilter {
+        reason: args.reason,
+        since: args.since,
+        until: args.until,
+        limit: args.limit,
+        cursor: args.cursor,
+    };
+    let page = store.list_rejections(&filter).await?;
+    output::list(&page.rows, as_json, table)?;
+    output::next_page(page.next.as_ref());
+    Ok(())
+}
+
+fn table(rejections: &[RejectionSummary]) -> String {
+    let zone = rejections.first().map(|row| when::zone(row.received_at)).unwrap_or_default();
+    let mut table = Table::new(&["ID", &format!("RECEIVED ({zone})"), "REASON", "BYTES", "DETAIL"]);
+    for row in rejections {
+        table.row([
+            row.id.to_string(),
+            when::show(row.received_at),
+            row.reason.clone(),
+            row.bytes.to_string(),
+            row.detail.clone(),
+        ]);
+    }
+    table.render()
+}
+
+/// A rejection as JSON; the message's parts only where they were asked for.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    summary: &'a RejectionSummary,
+    /// The body; what is no UTF-8 in it is replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    properties: Option<&'a RawValue>,
+}
+
+async fn show(args: ShowArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
+    let Some(rejection) = store.find_rejection(args.id).await? else {
+        bail!("there is no rejection of this number: see `dispatcher rejections list`");
+    };
+    match as_json {
+        true => output::json(&Shown {
+            summary: &rejection.summary,
+            body: args.full.then(|| String::from_utf8_lossy(&rejection.body).into_owned()),
+            properties: args.full.then_some(&rejection.properties),
+        }),
+        false => output::line(&page(&rejection, args.full)),
+    }
+}
+
+fn page(rejection: &RejectionInfo, full: bool) -> String {
+    let RejectionSummary { id, reason, detail, bytes, received_at } = &rejection.summary;
+    let at = when::show_exactly(*received_at);
+    let mut lines = vec![format!("rejection {id}: {reason}"), String::new(), format!("problem     {}", clean(detail))];
+    lines.push(format!("received    {at} ({})", when::zone(*received_at)));
+    if full {
+        lines.push(format!("properties  {}", clean(rejection.properties.get())));
+        lines.push(format!("body        {}", clean(&String::from_utf8_lossy(&rejection.body))));
+    } else {
+        lines.push(format!("body        {bytes} bytes, may hold number and text: --full shows it"));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,171 @@
+//! Jobs and their attempts.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sqlx::FromRow;
+
+use super::super::connect::Store;
+use super::super::error::ledger_error;
+use super::{Cursor, Page, clamp, columns};
+use crate::dispatch::ports::LedgerError;
+use crate::domain::job::{State, Timestamp};
+use crate::domain::mobile::Mobile;
+
+/// Which jobs to list. What is `None` or empty filters nothing.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// In any of these states.
+    pub states: Vec<State>,
+    /// The gateway's last answer.
+    pub code: Option<i64>,
+    /// The account that sends it.
+    pub account: Option<String>,
+    /// To whom.
+    pub mobile: Option<Mobile>,
+    /// Last changed then or later.
+    pub since: Option<Timestamp>,
+    /// Last changed before.
+    pub until: Option<Timestamp>,
+    /// Rows of a page: 1 to [`super::MAX_PAGE`].
+    pub limit: u32,
+    /// Where the page begins.
+    pub cursor: Option<Cursor>,
+}
+
+/// A job as Postgres has it. Mobile and text are whole: mask them before they are shown.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct JobInfo {
+    /// The publisher's idempotency key.
+    pub id: String,
+    /// The account that sends it.
+    pub account: String,
+    /// Eleven digits.
+    pub mobile: String,
+    /// high, normal or bulk.
+    pub priority: String,
+    /// The text; `None` in template mode.
+    pub content: Option<String>,
+    /// ihuyi's template id.
+    pub template_id: Option<String>,
+    /// The template's values.
+    #[sqlx(json(nullable))]
+    pub variables: Option<Vec<String>>,
+    /// A word of [`State`].
+    pub state: String,
+    /// A word of [`crate::domain::job::WaitReason`], while waiting.
+    pub wait_reason: Option<String>,
+    /// While waiting: until when; `None` where it waits for its account.
+    pub due_at: Option<Timestamp>,
+    /// Not submitted earlier.
+    pub not_before: Option<Timestamp>,
+    /// Not submitted later.
+    pub expires_at: Option<Timestamp>,
+    /// hold or resend.
+    pub on_unknown: String,
+    /// Submissions that count.
+    pub attempts: i32,
+    /// Those of them that the present budget began after: 0 without a replay.
+    #[serde(skip)]
+    pub attempts_base: i32,
+    /// The gateway's last answer.
+    pub code: Option<i64>,
+    /// Its words, or why there was no answer.
+    pub message: Option<String>,
+    /// The gateway's id of the message.
+    pub smsid: Option<String>,
+    /// The publisher's own data.
+    #[sqlx(json(nullable))]
+    pub metadata: Option<Box<RawValue>>,
+    /// While submitting: nobody else settles the attempt before.
+    #[serde(skip)]
+    pub claimed_until: Option<Timestamp>,
+    /// When it was published, where the publisher said so.
+    pub published_at: Option<Timestamp>,
+    /// When it came in.
+    pub created_at: Timestamp,
+    /// The last change.
+    pub updated_at: Timestamp,
+}
+
+/// One request to the gateway.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct AttemptInfo {
+    /// Counts from 1, those that were not spent included.
+    pub attempt: i32,
+    /// The account that sent it.
+    pub account: String,
+    /// A word of [`crate::domain::job::Outcome`]; `None` while on the wire.
+    pub outcome: Option<String>,
+    /// The gateway's answer.
+    pub code: Option<i64>,
+    /// Its words, or why there was no answer.
+    pub message: Option<String>,
+    /// The gateway's id of the message.
+    pub smsid: Option<String>,
+    /// When it was committed, just before it left.
+    pub started_at: Timestamp,
+    /// When its outcome was committed.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// The columns of [`JobInfo`].
+macro_rules! select_jobs {
+    ($rest:literal) => {
+        concat!(
+            "select id, account, mobile, priority, content, template_id, variables, state, wait_reason, due_at, \
+             not_before, expires_at, on_unknown, attempts, attempts_base, code, message, smsid, metadata, \
+             claimed_until, published_at, created_at, updated_at from jobs ",
+            $rest
+        )
+    };
+}
+
+impl Store {
+    /// One page of the jobs that `filter` lets through, last changed first.
+    pub async fn list_jobs(&self, filter: &JobFilter) -> Result<Page<JobInfo>, LedgerError> {
+        let limit = clamp(filter.limit);
+        let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
+        let (at, id) = columns(&filter.cursor);
+        let rows = sqlx::query_as(select_jobs!(
+            "where (cardinality($1::text[]) = 0 or state = any($1))
+               and ($2::bigint is null or code = $2)
+               and ($3::text is null or account = $3)
+               and ($4::text is null or mobile = $4)
+               and ($5::timestamptz is null or updated_at >= $5)
+               and ($6::timestamptz is null or updated_at < $6)
+               and ($7::timestamptz is null or (updated_at, id) < ($7, $8))
+             order by updated_at desc, id desc
+             limit $9"
+        ))
+        .bind(states)
+        .bind(filter.code)
+        .bind(filter.account.as_deref())
+        .bind(filter.mobile.map(Mobile::digits))
+        .bind(filter.since)
+        .bind(filter.until)
+        .bind(at)
+        .bind(id)
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        Ok(Page::of(rows, limit, |job: &JobInfo| Cursor { at: job.updated_at, id: job.id.clone() }))
+    }
+
+    /// The job of that id.
+    pub async fn find_job(&self, id: &str) -> Result<Option<JobInfo>, LedgerError> {
+        sqlx::query_as(select_jobs!("where id = $1")).bind(id).fetch_optional(&self.pool).await.map_err(ledger_error)
+    }
+
+    /// Every request that was made for the job, in order.
+    pub async fn list_attempts(&self, job_id: &str) -> Result<Vec<AttemptInfo>, LedgerError> {
+        sqlx::query_as(
+            "select attempt, account, outcome, code, message, smsid, started_at, finished_at
+             from attempts where job_id = $1 order by attempt",
+        )
+        .bind(job_id)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)
+    }
+}

@@ -1,0 +1,83 @@
+//! Help, usage and configuration.
+
+use crate::support::dispatcher;
+
+#[test]
+fn help_is_useful_for_every_command() {
+    let help = dispatcher(&["--help"]).ok();
+    for command in ["run", "migrate", "check", "send", "jobs", "accounts", "rejections", "simulate", "completions"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
+        let help = dispatcher(&[command, "--help"]).ok();
+        assert!(help.contains("Examples:") && help.contains(&format!("dispatcher {command}")), "{help}");
+    }
+    assert!(dispatcher(&["--version"]).ok().starts_with("dispatcher "));
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    for arguments in [
+        &[][..],
+        &["nonsense"],
+        &["jobs"],
+        &["jobs", "show"],
+        &["jobs", "list", "--state", "sent"],
+        &["jobs", "list", "--mobile", "12345"],
+        &["jobs", "list", "--since", "yesterday"],
+        &["jobs", "list", "--limit", "0"],
+        &["jobs", "list", "--cursor", "x"],
+        &["rejections", "show", "seven"],
+        &["send"],
+        &["send", "-", "--id", "a"],
+        &["send", "jobs.jsonl"],
+        &["send", "--all-or-nothing", "--id", "a"],
+        &["completions", "tcsh"],
+    ] {
+        let ended = dispatcher(arguments).run();
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}: {ended:?}");
+        assert!(!ended.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_wrong_configuration_exits_2_with_every_problem_once() {
+    let run = dispatcher(&["jobs", "list"]);
+    let ended = run.env("DISPATCHER__LOG__LEVL", "info").env("DISPATCHER__LIMITS__MOBILE", "fast").run();
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 2, "{ended:?}");
+    assert!(ended.stderr.contains("DISPATCHER__LOG__LEVL: log.levl: is no key of [log]: did you mean `level`?"));
+    assert!(ended.stderr.lines().all(|line| line.starts_with("error: DISPATCHER__")), "{ended:?}");
+}
+
+#[test]
+fn check_reports_a_wrong_configuration_as_json_too() {
+    let ended = dispatcher(&["check", "--json"]).env("DISPATCHER__LOG__LEVEL", "loud").run();
+    assert_eq!((ended.code, ended.stderr.as_str()), (2, ""), "{ended:?}");
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(report["ok"], false);
+    assert!(
+        report["checks"].as_array().unwrap().iter().any(|check| check["detail"].as_str().unwrap().contains("loud"))
+    );
+}
+
+#[test]
+fn a_config_file_that_is_not_there_exits_2() {
+    let ended = dispatcher(&["--config", "/nonexistent/dispatcher.toml", "migrate"]).run();
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("/nonexistent/dispatcher.toml: cannot be read"), "{ended:?}");
+}
+
+#[test]
+fn completions_are_scripts_that_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = dispatcher(&["completions", shell]).ok();
+        assert!(script.contains("rejections") && script.contains("all-or-nothing"), "{shell}");
+    }
+}
+
+#[test]
+fn a_service_that_is_down_is_said_at_once_and_exits_1() {
+    let ended = dispatcher(&["migrate"]).run();
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(ended.stderr.contains("start Postgres, or correct host and port of postgres.url"), "{ended:?}");
+}

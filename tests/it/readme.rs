@@ -1,0 +1,202 @@
+//! The READMEs say what is so: the Python example runs as printed, and nothing that they list is missing.
+//!
+//! Needs a RabbitMQ (`AMQP_URL`) and a python3 with pika; `make test` provides both.
+
+use std::process::Output;
+use std::time::Duration;
+
+use dispatcher::dispatch::metrics::Metrics;
+use dispatcher::domain::codes::{self, CodeTable};
+use dispatcher::domain::job::{OnUnknown, Outcome, Priority, State};
+use dispatcher::domain::message::{self, Properties, RejectReason, Rules};
+use lapin::message::BasicGetMessage;
+use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use tokio::process::Command;
+
+const READMES: [(&str, &str); 2] =
+    [("README.md", include_str!("../../README.md")), ("README.zh-CN.md", include_str!("../../README.zh-CN.md"))];
+const EXAMPLES: [&str; 5] = ["publish.py", "Publish.java", "publish.php", "publish.mjs", "publish.go"];
+/// What the example publishes to, quotes included.
+const EXCHANGE: &str = "\"sms.jobs\"";
+/// The example takes well under a second; a broker that does not answer must not hang the test.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The code block behind `<!-- example: NAME -->`.
+fn example<'a>((file, text): (&str, &'a str), name: &str) -> &'a str {
+    let marker = format!("<!-- example: {name} -->");
+    let (_, rest) = text.split_once(&marker).unwrap_or_else(|| panic!("{file} has no {marker}"));
+    let block = rest.trim_start().strip_prefix("```").and_then(|rest| rest.split_once('\n'));
+    let (_, code) = block.unwrap_or_else(|| panic!("{file}: no code block follows {marker}"));
+    code.split_once("\n```").unwrap_or_else(|| panic!("{file}: the code block of {marker} does not end")).0
+}
+
+#[test]
+fn both_readmes_show_the_same_examples() {
+    for name in EXAMPLES {
+        assert_eq!(example(READMES[0], name), example(READMES[1], name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_python_example_publishes_a_valid_job() {
+    let url = std::env::var("AMQP_URL").expect("AMQP_URL is not set: run `make test`, or export a broker's URL");
+    let python = python().await;
+    let connection = Connection::connect(&url, ConnectionProperties::default()).await.expect("RabbitMQ at AMQP_URL");
+    let channel = connection.create_channel().await.unwrap();
+    let exchange = format!("readme-{}.jobs", std::process::id());
+    let queue = declare(&channel, &exchange).await;
+    let code = example(READMES[0], "publish.py");
+    assert_eq!(code.matches(EXCHANGE).count(), 1, "the example names the exchange once");
+    let ran = run(python, &code.replace(EXCHANGE, &format!("{exchange:?}"))).await;
+    assert!(ran.status.success(), "publish.py failed:\n{}", String::from_utf8_lossy(&ran.stderr));
+    // It has waited for the broker's confirm, so the message is there.
+    let got = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap();
+    check(&got.expect("publish.py left no message in the queue"));
+    // The queue is exclusive and the exchange goes with its last binding.
+    connection.close(200, "bye".into()).await.unwrap();
+}
+
+/// A topic exchange and a queue on all of it; both vanish with the connection.
+async fn declare(channel: &Channel, exchange: &str) -> String {
+    let passing = ExchangeDeclareOptions { auto_delete: true, ..Default::default() };
+    channel.exchange_declare(exchange.into(), ExchangeKind::Topic, passing, FieldTable::default()).await.unwrap();
+    let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
+    let queue = channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
+    let (queue, bind) = (queue.name().as_str().to_owned(), QueueBindOptions::default());
+    channel.queue_bind(queue.as_str().into(), exchange.into(), "#".into(), bind, FieldTable::default()).await.unwrap();
+    queue
+}
+
+/// The message is what the README promises: valid, persistent, with an id and the time of publishing.
+fn check(got: &BasicGetMessage) {
+    let properties = &got.delivery.properties;
+    let headers = properties.headers().as_ref().expect("the message has no headers");
+    let Some(AMQPValue::LongLongInt(published_ms)) = headers.inner().get("x-published-ms") else {
+        panic!("x-published-ms is no 64-bit integer: {headers:?}");
+    };
+    let described = Properties {
+        message_id: properties.message_id().as_ref().map(|id| id.as_str().to_owned()),
+        routing_key: got.delivery.routing_key.as_str().to_owned(),
+        timestamp_ms: Some(*published_ms),
+        traceparent: None,
+    };
+    let rules = Rules {
+        content_max: 300,
+        default_account: "main".into(),
+        accounts: ["main".to_owned()].into(),
+        on_unknown: OnUnknown::Hold,
+    };
+    let job = message::decode(&got.delivery.data, &described, &rules).expect("publish.py publishes a valid job");
+    assert_eq!(Some(job.id), described.message_id);
+    assert_eq!(job.priority, Priority::Normal);
+    let age = chrono::Utc::now() - job.published_at.expect("a time of publishing");
+    assert!((0..60).contains(&age.num_seconds()), "{age}");
+    assert_eq!((properties.delivery_mode(), got.delivery.redelivered), (&Some(2), false));
+    assert_eq!(properties.content_type().as_ref().map(|text| text.as_str()), Some("application/json"));
+}
+
+/// A python3 that has pika: the first in the path, or Debian's.
+async fn python() -> &'static str {
+    for python in ["python3", "/usr/bin/python3"] {
+        if find(python).await {
+            return python;
+        }
+    }
+    panic!("no python3 with pika here: `apt-get install -y python3-pika` (or `pip install pika`), then run this again")
+}
+
+async fn find(python: &str) -> bool {
+    let asked = Command::new(python).args(["-c", "import pika"]).output().await;
+    asked.is_ok_and(|asked| asked.status.success())
+}
+
+async fn run(python: &str, code: &str) -> Output {
+    let ran = Command::new(python).args(["-c", code]).kill_on_drop(true).output();
+    tokio::time::timeout(LIMIT, ran).await.expect("publish.py does not end").expect("python3 starts")
+}
+
+/// `name` in backticks.
+fn quoted(name: &str) -> String {
+    format!("`{name}`")
+}
+
+#[test]
+fn both_readmes_list_every_key_of_the_sample() {
+    for (file, text) in READMES {
+        for path in keys(include_str!("../../dispatcher.toml")) {
+            assert!(text.contains(&quoted(&path)), "{file} does not explain {path}");
+        }
+    }
+}
+
+/// The paths of the keys in the sample, commented ones included; the name of a thing becomes `NAME`.
+fn keys(sample: &str) -> Vec<String> {
+    let mut table = String::new();
+    let mut found = Vec::new();
+    for line in sample.lines() {
+        let line = line.trim_start_matches('#');
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            table = format!("{name}.").replace(".main.", ".NAME.").replace(".alice.", ".NAME.");
+            continue;
+        }
+        let Some((key, _)) = line.split_once(" = ") else { continue };
+        let is_key = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        // Keys of [codes] are codes: they have a table of their own.
+        if is_key {
+            found.push(format!("{table}{key}"));
+        }
+    }
+    assert!(found.len() > 30, "the sample is not read right: {found:?}");
+    found
+}
+
+#[test]
+fn both_readmes_list_every_metric() {
+    let names = metrics();
+    for (file, text) in READMES {
+        for name in &names {
+            assert!(text.contains(&quoted(name)), "{file} does not explain {name}");
+        }
+    }
+}
+
+/// The names of all metrics, without the prefix. One with labels shows only with its first series.
+fn metrics() -> Vec<String> {
+    let metrics = Metrics::new();
+    metrics.submission("main", Outcome::Accepted, Some(2));
+    metrics.finished("main", State::Accepted, Some(2), 1);
+    for histogram in [&metrics.submit_seconds, &metrics.latency_seconds, &metrics.limiter_wait] {
+        histogram.with_label_values(&["main"]).observe(0.0);
+    }
+    for histogram in [&metrics.batch_rows, &metrics.batch_seconds] {
+        histogram.with_label_values(&["admit"]).observe(0.0);
+    }
+    metrics.in_flight.with_label_values(&["main"]).set(0);
+    metrics.account_paused.with_label_values(&["main"]).set(0);
+    metrics.account_balance.with_label_values(&["main"]).set(0.0);
+    let text = metrics.render();
+    let names = text.lines().filter_map(|line| line.strip_prefix("# HELP dispatcher_")?.split(' ').next());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn both_readmes_give_each_code_its_class() {
+    let table = CodeTable::default();
+    for (file, text) in READMES {
+        for code in (0..=99_999).filter(|code| codes::meaning(*code).is_some()) {
+            let row = format!("| {code} | `{}` |", table.class(code));
+            assert!(text.contains(&row), "{file} has no row {row}");
+        }
+    }
+}
+
+#[test]
+fn both_readmes_name_every_reason_of_a_rejection() {
+    for (file, text) in READMES {
+        for reason in RejectReason::ALL {
+            assert!(text.contains(&quoted(reason.as_str())), "{file} does not explain {reason}");
+        }
+    }
+}

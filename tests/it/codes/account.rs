@@ -69,6 +69,20 @@ async fn jobs_park_while_others_run_and_a_probe_resumes_the_oldest_first() {
 }
 
 #[tokio::test]
+async fn one_job_alone_is_let_through_by_the_probe() {
+    let mut stage = two_accounts().await;
+    stage.start().await;
+    stage.gateway.set_account("C0", |account| account.balance = 0);
+    stage.publish("high", &jobs("main", 0, 1)).await;
+    becomes("the account", "paused".to_owned(), async || state(&stage).await).await;
+    stage.gateway.set_account("C0", |account| account.balance = 10);
+    let row = stage.settled("main-000", "accepted").await;
+    assert_eq!((row.attempts, row.code), (1, Some(2)));
+    becomes("the account", "active".to_owned(), async || state(&stage).await).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
 async fn a_pause_outlasts_a_restart() {
     let mut stage = two_accounts().await;
     stage.start().await;

@@ -1,6 +1,7 @@
 //! SIGKILL: nothing is lost, and nothing is sent twice that may not be.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dispatcher::simulator::Scripted;
 use serde_json::Value;
@@ -55,6 +56,8 @@ async fn after_a_kill_every_job_is_accounted_for() {
 
     stage.set("retry.initial", "10ms");
     stage.set("accounts.main.rate", "1000/s");
+    // What was released, and not published any more.
+    stage.tempo.lost = Duration::from_secs(2);
     stage.start().await;
     eventually("all are settled", async || {
         let settled = stage.db.count("jobs where state in ('accepted', 'in_doubt')").await;
@@ -114,14 +117,14 @@ async fn a_standby_takes_over_what_a_killed_one_leaves() {
     stage.publish("normal", &jobs("plain", 0, 100)).await;
     stage.submissions(10).await;
     // Ready as a standby, and quiet while the other lives.
+    stage.tempo.lost = Duration::from_secs(2);
     stage.start().await;
     stage.metric("jobs_received_total", &[], 0.0).await;
     active.kill().await;
     // The standby's own claims are fresh: only those of before its first delivery are the dead one's.
     becomes("all are known", 100, async || stage.db.count("jobs").await).await;
     becomes("one process's claims", 0, async || {
-        let old = stage.db.count("jobs where state = 'submitting' and updated_at > now() - interval '3 s'").await;
-        old
+        stage.db.count("jobs where state = 'submitting' and updated_at > now() - interval '3 s'").await
     })
     .await;
     stage.db.execute("update jobs set claimed_until = now() where state = 'submitting'").await;

@@ -31,12 +31,15 @@ use tail::Tails;
 /// A job whose turn is further away than this is parked.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 /// Parked jobs are released when their turn is this close.
-pub const HORIZON: Duration = Duration::from_millis(1_500);
+pub const HORIZON: Duration = Duration::from_secs(2);
+/// A released job is parked again only beyond this: it was let out for its turn, and when that comes
+/// a little later than was thought, waiting costs less than another round.
+const LENIENCE: Duration = Duration::from_secs(4);
 /// While an account's queue is shorter than this, newcomers go past the jobs that are parked for it:
 /// those are on their way, perhaps behind a backlog in RabbitMQ, and tokens would be left unused.
 const IDLE: Duration = Duration::from_millis(100);
 /// A job that was granted a place in memory and has not gone after this long is parked after all.
-const OVERDUE: Duration = Duration::from_secs(4);
+const OVERDUE: Duration = Duration::from_secs(8);
 
 /// Names a job in memory.
 pub type Ticket = u64;
@@ -236,11 +239,12 @@ impl Pacer {
             // It stays in memory, and its successors in RabbitMQ, until the gateway is back.
             return None;
         }
+        let patience = if request.standing == Standing::Released { LENIENCE } else { PATIENCE };
         let slot = self.mobile_slot(request, now);
-        if slot > now + PATIENCE {
+        if slot > now + patience {
             return Some(by_number(slot));
         }
-        (account.wait(request.priority, now) > PATIENCE).then(by_account)
+        (account.wait(request.priority, now) > patience).then(by_account)
     }
 
     /// Between two slots of a number: its period, and a little more, so that the small delays on

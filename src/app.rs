@@ -24,7 +24,7 @@ use crate::domain::pace::account::AccountPace;
 use crate::domain::pace::bucket::Bucket;
 use crate::domain::retry::RetryPolicy;
 use crate::gateway::{Accounts, Client, ClientOptions, Credentials};
-use crate::store::{MigrationError, ShardLease, Store};
+use crate::store::{self, MigrationError, ShardLease, Store};
 use crate::web::{self, Status};
 
 /// Between two looks at Postgres.
@@ -70,7 +70,7 @@ impl App {
     pub async fn start(config: &Config, migrate: bool, tempo: Tempo) -> anyhow::Result<App> {
         let metrics = Metrics::new();
         let health = Arc::new(Health::starting());
-        let store = store(config)?;
+        let store = open_store(config)?;
         let gateway = gateway(config)?;
         let admin = config.admin.listen;
         let listener = TcpListener::bind(admin).await.with_context(|| {
@@ -80,8 +80,8 @@ impl App {
         let shown = Arc::new(Shown { health: health.clone(), metrics: metrics.clone() });
         let (close_web, closed) = oneshot::channel::<()>();
         let web = tokio::spawn(web::serve(listener, shown, closed));
-        prepare(&store, migrate, &health).await?;
-        let watch = tokio::spawn(watch_postgres(store.clone(), health.clone()));
+        prepare(config, &store, migrate, &health).await?;
+        let watch = tokio::spawn(watch_postgres(config.clone(), store.clone(), health.clone()));
         let publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
         let store_port = Arc::new(store.clone());
         let ports = Ports {
@@ -138,22 +138,36 @@ pub async fn run(config: Config, migrate: bool) -> anyhow::Result<()> {
 }
 
 /// Waits for Postgres, and makes sure of the schema.
-async fn prepare(store: &Store, migrate: bool, health: &Health) -> anyhow::Result<()> {
+async fn prepare(config: &Config, store: &Store, migrate: bool, health: &Health) -> anyhow::Result<()> {
     let mut announced = false;
     loop {
-        let outcome = if migrate { store.migrate().await } else { store.check_migrations().await };
-        match outcome {
-            Ok(()) => return Ok(()),
-            Err(MigrationError::Ledger(error)) => {
-                health.down(Part::Postgres, error.to_string());
-                if !announced {
-                    error!(%error, "waiting for Postgres");
-                    announced = true;
-                }
-                tokio::time::sleep(LOOK).await;
-            }
-            Err(error) => return Err(error.into()),
+        // Asked first: the pool would say only that it waited.
+        let reason = match probe(config).await {
+            Ok(()) => match schema(store, migrate).await {
+                Ok(()) => return Ok(()),
+                Err(MigrationError::Ledger(error)) => error.to_string(),
+                Err(error) => return Err(error.into()),
+            },
+            Err(reason) => reason,
+        };
+        health.down(Part::Postgres, reason.clone());
+        if !announced {
+            error!(reason, "waiting for Postgres");
+            announced = true;
         }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn schema(store: &Store, migrate: bool) -> Result<(), MigrationError> {
+    if migrate { store.migrate().await } else { store.check_migrations().await }
+}
+
+/// Why Postgres cannot be reached, in words.
+async fn probe(config: &Config) -> Result<(), String> {
+    match tokio::time::timeout(LIMIT, store::probe(&config.postgres.url)).await {
+        Ok(probed) => probed.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
     }
 }
 
@@ -170,7 +184,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// `readyz` says at once when Postgres is away, even while no job is under way.
-async fn watch_postgres(store: Store, health: Arc<Health>) {
+async fn watch_postgres(config: Config, store: Store, health: Arc<Health>) {
     loop {
         let ping = store.clone();
         // Spawned, because a query that is cancelled half-way spoils its connection.
@@ -181,9 +195,10 @@ async fn watch_postgres(store: Store, health: Arc<Health>) {
                     info!("Postgres is reached");
                 }
             }
-            Ok(Ok(Err(error))) => note_postgres(&health, error.to_string()),
-            Ok(Err(error)) => note_postgres(&health, error.to_string()),
-            Err(_) => note_postgres(&health, format!("no answer within {} s", LIMIT.as_secs())),
+            _ => match probe(&config).await {
+                Err(reason) => note_postgres(&health, reason),
+                Ok(()) => note_postgres(&health, "it is reached, but the daemon's connections give no answer".into()),
+            },
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -195,7 +210,7 @@ fn note_postgres(health: &Health, reason: String) {
     }
 }
 
-fn store(config: &Config) -> anyhow::Result<Store> {
+fn open_store(config: &Config) -> anyhow::Result<Store> {
     let lease = config.gateway.timeout + CLAIM_MARGIN;
     Ok(Store::new(&config.postgres.url, config.postgres.max_connections, lease)?)
 }

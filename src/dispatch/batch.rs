@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::metrics::Metrics;
@@ -23,7 +25,7 @@ pub struct Refused(pub String);
 
 type Waiter<O> = oneshot::Sender<Result<O, Refused>>;
 
-/// One kind of statement, one batch at a time.
+/// One kind of statement, in batches.
 pub struct Batcher<I, O> {
     rows: mpsc::UnboundedSender<(I, Waiter<O>)>,
 }
@@ -60,18 +62,89 @@ struct Worker<R> {
     run: R,
 }
 
+/// When batches begin.
+///
+/// The first row of an idle system goes at once. While a batch is under way a second one may begin,
+/// so that one commit computes while the other flushes: with enough rows, or with one that would
+/// wait too long. Under load a batch begins no sooner than [`GATHER`] after the one before it: more
+/// rows share a commit, and nobody waits who would not wait in a queue anyway.
+#[derive(Debug, Default)]
+struct Rhythm {
+    running: usize,
+    /// When the last batch began, and with how many rows.
+    last: Option<(Instant, usize)>,
+}
+
+/// Batches of one kind under way at a time.
+const AT_ONCE: usize = 2;
+/// So many rows in the last batch are load.
+const LOAD: usize = 8;
+const GATHER: Duration = Duration::from_millis(8);
+/// So many rows may go beside a batch that is under way.
+const ENOUGH: usize = 32;
+/// Or one that has waited so long.
+const LONG: Duration = Duration::from_millis(3);
+
+impl Rhythm {
+    /// When a batch of `rows` may begin, of which the oldest came at `since`. `None`: after one of
+    /// those under way.
+    fn begin_at(&self, rows: usize, since: Instant) -> Option<Instant> {
+        if rows == 0 || self.running >= AT_ONCE {
+            return None;
+        }
+        let gathered = match self.last {
+            Some((began, rows)) if rows >= LOAD => began + GATHER,
+            _ => since,
+        };
+        let waited = if self.running == 0 || rows >= ENOUGH { since } else { since + LONG };
+        Some(gathered.max(waited))
+    }
+}
+
 async fn work<I, O, R>(worker: Worker<R>, mut receiver: mpsc::UnboundedReceiver<(I, Waiter<O>)>)
 where
     I: Clone + Send + Sync + 'static,
     O: Send + 'static,
     R: Run<I, O>,
 {
-    let mut gathered = Vec::with_capacity(MAX_ROWS);
-    while receiver.recv_many(&mut gathered, MAX_ROWS).await > 0 {
-        let (rows, waiters): (Vec<I>, Vec<Waiter<O>>) = gathered.drain(..).unzip();
-        worker.metrics.batch_rows.with_label_values(&[worker.statement]).observe(rows.len() as f64);
-        worker.settle(rows, waiters).await;
+    let worker = Arc::new(worker);
+    let mut rhythm = Rhythm::default();
+    let mut running = JoinSet::new();
+    let mut gathered = Vec::new();
+    let mut since = Instant::now();
+    let mut open = true;
+    while open || !gathered.is_empty() || !running.is_empty() {
+        let begin_at = rhythm.begin_at(gathered.len(), since);
+        let begin = sleep_until(begin_at.unwrap_or(since));
+        let (was_empty, space) = (gathered.is_empty(), MAX_ROWS - gathered.len());
+        tokio::select! {
+            biased;
+            Some(_) = running.join_next(), if !running.is_empty() => rhythm.running -= 1,
+            // All that is there already joins the batch before it begins.
+            rows = receiver.recv_many(&mut gathered, space), if open && space > 0 => {
+                open = rows > 0;
+                if was_empty {
+                    since = Instant::now();
+                }
+            }
+            () = begin, if begin_at.is_some() => {
+                rhythm.last = Some((Instant::now(), gathered.len()));
+                rhythm.running += 1;
+                running.spawn(settle(worker.clone(), std::mem::take(&mut gathered)));
+            }
+        }
     }
+}
+
+async fn settle<I, O, R>(worker: Arc<Worker<R>>, batch: Vec<(I, Waiter<O>)>)
+where
+    I: Clone + Send + Sync + 'static,
+    O: Send + 'static,
+    R: Run<I, O>,
+{
+    let (rows, waiters): (Vec<I>, Vec<Waiter<O>>) = batch.into_iter().unzip();
+    worker.metrics.batch_rows.with_label_values(&[worker.statement]).observe(rows.len() as f64);
+    worker.settle(rows, waiters).await;
 }
 
 impl<R> Worker<R> {
@@ -114,7 +187,7 @@ impl<R> Worker<R> {
     {
         let mut pause = FIRST_PAUSE;
         loop {
-            let begun = tokio::time::Instant::now();
+            let begun = Instant::now();
             let outcome = (self.run)(rows.clone()).await;
             self.metrics.batch_seconds.with_label_values(&[self.statement]).observe(begun.elapsed().as_secs_f64());
             match outcome {
@@ -158,6 +231,20 @@ mod tests {
         let answers = futures_util::future::join_all((0..1_500).map(|row| batcher.commit(row))).await;
         assert!(answers.into_iter().enumerate().all(|(row, answer)| answer.unwrap() == row as u32 * 2));
         assert_eq!(*sizes.lock().unwrap(), [1_000, 500]);
+    }
+
+    #[test]
+    fn an_idle_system_answers_at_once_and_a_busy_one_gathers() {
+        let now = Instant::now();
+        let ms = |ms| now + Duration::from_millis(ms);
+        let rhythm = |running, last| Rhythm { running, last };
+        assert_eq!(rhythm(0, None).begin_at(0, now), None);
+        assert_eq!(rhythm(0, None).begin_at(1, now), Some(now));
+        assert_eq!(rhythm(0, Some((now, 2))).begin_at(1, ms(1)), Some(ms(1)), "a few rows are no load");
+        assert_eq!(rhythm(0, Some((now, 50))).begin_at(1, ms(1)), Some(ms(8)));
+        assert_eq!(rhythm(1, Some((now, 2))).begin_at(1, ms(1)), Some(ms(4)), "beside another only after a while");
+        assert_eq!(rhythm(1, Some((now, 2))).begin_at(40, ms(1)), Some(ms(1)), "or with enough rows");
+        assert_eq!(rhythm(2, Some((now, 50))).begin_at(500, ms(1)), None);
     }
 
     #[tokio::test(start_paused = true)]

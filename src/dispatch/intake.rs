@@ -9,8 +9,8 @@ use super::ports::{Arrival, Entry, Intake, Readmission, Refusal, Settle};
 use super::recent;
 use crate::domain::job::{Job, Timestamp, WaitReason};
 use crate::domain::message::{self, Rejection};
-use crate::domain::pace::Request;
 use crate::domain::pace::account::Mode;
+use crate::domain::pace::{Request, Standing};
 
 /// The intake of one consuming session.
 pub(super) struct Reception {
@@ -42,10 +42,10 @@ impl Reception {
         }
         let now = self.desk.now();
         let account = self.route(&job.account);
-        let seq = arrival.released.unwrap_or_else(|| self.desk.next_seq());
+        let (seq, standing) = self.place(&job, &arrival);
         let start = match self.at_once(&job, now) {
             Some(entry) => Start::Known(entry),
-            None => self.line_up(&job, account, seq, arrival.released.is_some(), now),
+            None => self.line_up(&job, account, seq, standing, now),
         };
         let parcel = Parcel {
             job: Arc::new(job),
@@ -71,10 +71,23 @@ impl Reception {
         Some(Entry::Wait { reason: WaitReason::Scheduled, due_at: Some(due_at), on_room: false })
     }
 
-    fn line_up(&self, job: &Job, account: usize, seq: i64, released: bool, now: Timestamp) -> Start {
+    /// The job's place in the order of arrival. A message that comes again was in the memory of a
+    /// former owner, so it stands before what that one had parked.
+    fn place(&self, job: &Job, arrival: &Arrival) -> (i64, Standing) {
+        if let Some(seq) = arrival.released {
+            return (seq, Standing::Released);
+        }
+        let place = || self.pace.act(|pacer, _| pacer.place(job.mobile, job.priority, job.published_at));
+        match arrival.redelivered.then(place).flatten() {
+            Some(seq) => (seq, Standing::Before),
+            None => (self.desk.next_seq(), Standing::New),
+        }
+    }
+
+    fn line_up(&self, job: &Job, account: usize, seq: i64, standing: Standing, now: Timestamp) -> Start {
         let (mobile, priority) = (job.mobile, job.priority);
         let expires = job.expires_at.map(|at| self.pace.tick_of(at, now));
-        let request = |ticket| Request { ticket, mobile, account, priority, seq, released, expires };
+        let request = |ticket| Request { ticket, mobile, account, priority, seq, standing, expires };
         let (ticket, turn) = self.pace.enter(request);
         Start::Turn(ticket, turn)
     }

@@ -110,7 +110,11 @@ impl Metrics {
 
     /// A series that appears only with its first event hides that event from `increase()`.
     fn begin_at_zero(&self) {
-        Priority::ALL.iter().for_each(|p| drop(self.received.with_label_values(&[p.as_str()])));
+        for priority in Priority::ALL {
+            self.received.with_label_values(&[priority.as_str()]);
+            self.latency_seconds.with_label_values(&[priority.as_str()]);
+        }
+        ["mobile", "account"].iter().for_each(|limiter| drop(self.limiter_wait.with_label_values(&[limiter])));
         RejectReason::ALL.iter().for_each(|r| drop(self.rejected.with_label_values(&[r.as_str()])));
         WaitReason::ALL.iter().for_each(|r| drop(self.waiting.with_label_values(&[r.as_str()])));
     }

@@ -222,6 +222,10 @@ pub struct ParkedJobs {
     pub on_room: bool,
     /// How many.
     pub jobs: u32,
+    /// The place of the first in the order of arrival.
+    pub first_seq: i64,
+    /// When the last one was published, where the publishers say so.
+    pub published_at: Option<Timestamp>,
 }
 
 /// How many jobs wait, for the gauges.

@@ -17,6 +17,7 @@ use super::pacer::Pace;
 use super::ports::*;
 use super::reconnect::Delays;
 use super::settings::Settings;
+use crate::domain::pace::Former;
 
 /// How often a standby asks for the lease.
 const STANDBY: Duration = Duration::from_secs(1);
@@ -197,7 +198,14 @@ async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
     pace.act(|pacer, _| {
         for line in parked {
             let due = pace.tick_of(line.due_at, now);
-            pacer.restore_parked(line.mobile, line.priority, due, line.on_room, line.jobs);
+            let former = Former {
+                due,
+                on_room: line.on_room,
+                jobs: line.jobs,
+                first_seq: line.first_seq,
+                published: line.published_at,
+            };
+            pacer.restore_parked(line.mobile, line.priority, former);
             if let (true, Some(account)) = (line.on_room, desk.settings.account(&line.account)) {
                 pacer.add_backlog(account, line.priority, u64::from(line.jobs));
             }

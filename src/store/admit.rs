@@ -46,7 +46,8 @@ impl Store {
     }
 
     /// One statement: jobs and first attempts. Returns the claim ids that were new. `on conflict do
-    /// nothing` also covers an id that stands twice in the batch.
+    /// nothing` also covers an id that stands twice in the batch; the order keeps two batches at a time
+    /// from waiting for each other.
     async fn insert_jobs(&self, rows: &[Admission]) -> Result<HashMap<i64, ()>, LedgerError> {
         let columns = JobColumns::of(rows);
         let found = sqlx::query(
@@ -67,6 +68,7 @@ impl Store {
                      published_at, digest, claim_id, (state = 'submitting')::int, (state = 'submitting')::int,
                      case when state = 'submitting' then now() + make_interval(secs => $21) end
                  from input
+                 order by id
                  on conflict (id) do nothing
                  returning id, account, state, claim_id
              ), started as (

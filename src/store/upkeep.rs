@@ -174,7 +174,8 @@ impl Store {
 
     async fn parked_rows(&self) -> Result<Vec<ParkedJobs>, LedgerError> {
         let rows = sqlx::query(
-            "select account, mobile, priority, on_room, coalesce(max(due_at), now()) as due_at, count(*) as jobs
+            "select account, mobile, priority, on_room, coalesce(max(due_at), now()) as due_at, count(*) as jobs,
+                 min(seq) as first_seq, max(published_at) as published_at
              from jobs where state = 'waiting' and (wait_reason = 'rate_limited' or on_room)
              group by account, mobile, priority, on_room",
         )
@@ -191,6 +192,8 @@ impl Store {
                     due_at: row.try_get("due_at").map_err(ledger_error)?,
                     on_room: row.try_get("on_room").map_err(ledger_error)?,
                     jobs: row.try_get::<i64, _>("jobs").map_err(ledger_error)?.clamp(0, 1 << 30) as u32,
+                    first_seq: row.try_get("first_seq").map_err(ledger_error)?,
+                    published_at: row.try_get("published_at").map_err(ledger_error)?,
                 })
             })
             .collect()

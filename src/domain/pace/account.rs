@@ -276,8 +276,8 @@ mod tests {
         (0..100).for_each(|t| account.ready[2].push_back(t));
         assert_eq!(account.wait(Priority::Bulk, now).as_millis(), 1_000);
         assert_eq!(account.wait(Priority::High, now), Duration::ZERO);
-        assert_eq!(account.room(Priority::High, now), 151);
-        assert_eq!(account.room(Priority::Bulk, now), 51);
+        assert_eq!(account.room(Priority::High, now), 201);
+        assert_eq!(account.room(Priority::Bulk, now), 101);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::job::{Priority, WaitReason};
+use super::job::{Priority, Timestamp, WaitReason};
 use super::mobile::Mobile;
 use account::{Account, AccountPace, Mode};
 use bucket::{Bucket, MobileBuckets, Tick};
@@ -31,12 +31,15 @@ use tail::Tails;
 /// A job whose turn is further away than this is parked.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 /// Parked jobs are released when their turn is this close.
-pub const HORIZON: Duration = Duration::from_millis(1_500);
+pub const HORIZON: Duration = Duration::from_secs(2);
+/// A released job is parked again only beyond this: it was let out for its turn, and when that comes
+/// a little later than was thought, waiting costs less than another round.
+const LENIENCE: Duration = Duration::from_secs(4);
 /// While an account's queue is shorter than this, newcomers go past the jobs that are parked for it:
 /// those are on their way, perhaps behind a backlog in RabbitMQ, and tokens would be left unused.
 const IDLE: Duration = Duration::from_millis(100);
 /// A job that was granted a place in memory and has not gone after this long is parked after all.
-const OVERDUE: Duration = Duration::from_secs(4);
+const OVERDUE: Duration = Duration::from_secs(8);
 
 /// Names a job in memory.
 pub type Ticket = u64;
@@ -54,10 +57,36 @@ pub struct Request {
     pub priority: Priority,
     /// Its place in the order of arrival.
     pub seq: i64,
-    /// It was parked and has been released; else it has just been published.
-    pub released: bool,
+    /// Whether others of its number may stand before it.
+    pub standing: Standing,
     /// It must not be submitted from then on.
     pub expires: Option<Tick>,
+}
+
+/// Where a job stands among the parked ones of its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Just published: behind all of them.
+    New,
+    /// It was in the memory of a former owner, which parked others behind it: see [`Pacer::place`].
+    Before,
+    /// It was parked itself and has been released, in order.
+    Released,
+}
+
+/// Jobs that a former owner has parked.
+#[derive(Clone, Copy, Debug)]
+pub struct Former {
+    /// The last slot.
+    pub due: Tick,
+    /// They wait for room, not for their slots.
+    pub on_room: bool,
+    /// How many.
+    pub jobs: u32,
+    /// The place of the first in the order of arrival.
+    pub first_seq: i64,
+    /// When the last one was published.
+    pub published: Option<Timestamp>,
 }
 
 /// What a job is told.
@@ -161,7 +190,7 @@ impl Pacer {
     /// A job arrives. What it is told comes out of [`Pacer::poll`], perhaps at once.
     pub fn enter(&mut self, request: Request, now: Tick) {
         let (ticket, priority) = (request.ticket, request.priority);
-        if request.released {
+        if request.standing == Standing::Released {
             self.accounts[request.account].returned(priority);
             self.tails.returned(request.mobile, priority, request.seq);
         }
@@ -203,18 +232,19 @@ impl Pacer {
         if let Some(tail) = self.tails.to_follow(request, now) {
             return Some(if tail.on_room { by_account() } else { by_number((tail.due + self.spacing()).max(now)) });
         }
-        if !request.released && lane_is_parked && account.wait(request.priority, now) > IDLE {
+        if request.standing == Standing::New && lane_is_parked && account.wait(request.priority, now) > IDLE {
             return Some(by_account());
         }
         if self.circuit.is_open() {
             // It stays in memory, and its successors in RabbitMQ, until the gateway is back.
             return None;
         }
+        let patience = if request.standing == Standing::Released { LENIENCE } else { PATIENCE };
         let slot = self.mobile_slot(request, now);
-        if slot > now + PATIENCE {
+        if slot > now + patience {
             return Some(by_number(slot));
         }
-        (account.wait(request.priority, now) > PATIENCE).then(by_account)
+        (account.wait(request.priority, now) > patience).then(by_account)
     }
 
     /// Between two slots of a number: its period, and a little more, so that the small delays on
@@ -297,8 +327,15 @@ impl Pacer {
     }
 
     /// Jobs that a former owner of this shard has parked, so that newcomers go behind them.
-    pub fn restore_parked(&mut self, mobile: Mobile, priority: Priority, due: Tick, on_room: bool, jobs: u32) {
-        self.tails.restore(mobile, priority, due, on_room, jobs);
+    pub fn restore_parked(&mut self, mobile: Mobile, priority: Priority, former: Former) {
+        self.tails.restore(mobile, priority, former);
+    }
+
+    /// The place, in the order of arrival, of a message that a former owner held in memory when it
+    /// ended: before those that it had parked behind it. `None` where it had parked none, or where
+    /// this one was published after them.
+    pub fn place(&mut self, mobile: Mobile, priority: Priority, published: Option<Timestamp>) -> Option<i64> {
+        self.tails.place(mobile, priority, published)
     }
 
     /// So many more jobs are parked for an account.

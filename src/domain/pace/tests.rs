@@ -46,7 +46,7 @@ impl World {
         let seq = self.next;
         self.next += 1;
         let ticket = seq as Ticket;
-        let request = Request { ticket, mobile, account, priority, seq, released: false, expires: None };
+        let request = Request { ticket, mobile, account, priority, seq, standing: Standing::New, expires: None };
         self.jobs.insert(ticket, request);
         self.pacer.enter(request, self.now);
         self.settle();
@@ -120,7 +120,7 @@ impl World {
         released.extend(due.into_iter().map(|(_, ticket)| ticket));
         self.parked.retain(|(ticket, _)| !released.contains(ticket));
         for ticket in released {
-            self.pacer.enter(Request { released: true, ..self.jobs[&ticket] }, self.now);
+            self.pacer.enter(Request { standing: Standing::Released, ..self.jobs[&ticket] }, self.now);
         }
     }
 
@@ -260,8 +260,15 @@ fn what_expires_while_it_waits_is_told_so() {
     });
     let mobile = Mobile::parse("13800138000").unwrap();
     let expires = Some(world.now + Duration::from_millis(500));
-    let request =
-        Request { ticket: 1, mobile, account: MAIN, priority: Priority::Bulk, seq: 1, released: false, expires };
+    let request = Request {
+        ticket: 1,
+        mobile,
+        account: MAIN,
+        priority: Priority::Bulk,
+        seq: 1,
+        standing: Standing::New,
+        expires,
+    };
     world.pacer.enter(request, world.now);
     let mut told = Vec::new();
     let later = world.now + Duration::from_secs(1);
@@ -278,8 +285,15 @@ fn a_job_that_made_no_request_gives_its_tokens_back() {
     let mut told = Vec::new();
     for ticket in 0..20 {
         let seq = ticket as i64;
-        let request =
-            Request { ticket, mobile, account: MAIN, priority: Priority::Bulk, seq, released: false, expires: None };
+        let request = Request {
+            ticket,
+            mobile,
+            account: MAIN,
+            priority: Priority::Bulk,
+            seq,
+            standing: Standing::New,
+            expires: None,
+        };
         world.pacer.enter(request, world.now);
         world.pacer.poll(world.now, &mut told);
         assert!(matches!(told.pop(), Some((_, Turn::Go(_)))), "{ticket}");
@@ -292,9 +306,45 @@ fn newcomers_go_behind_what_a_former_owner_parked() {
     let mut world = World::new(100, 100);
     let mobile = Mobile::parse("13800000001").unwrap();
     let due = world.now + Duration::from_secs(100);
-    world.pacer.restore_parked(mobile, Priority::Normal, due, false, 3);
+    let published = Some("2026-11-23T08:00:00Z".parse().unwrap());
+    let former = Former { due, on_room: false, jobs: 3, first_seq: 5_000_000, published };
+    world.pacer.restore_parked(mobile, Priority::Normal, former);
     world.publish(1, MAIN, Priority::Normal);
     assert!(world.parked[0].1.due.unwrap() > due);
     world.publish(1, MAIN, Priority::High);
     assert_eq!(world.sent.len(), 1, "another priority has an order of its own");
+}
+
+#[test]
+fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
+    let mut world = World::new(100, 100);
+    let mobile = Mobile::parse("13800000001").unwrap();
+    let first_seq = 1_000_000_000;
+    let at = |seconds| Some(Timestamp::UNIX_EPOCH + chrono::Duration::seconds(seconds));
+    let former = Former { due: world.now, on_room: false, jobs: 3, first_seq, published: at(20) };
+    world.pacer.restore_parked(mobile, Priority::Normal, former);
+    for seq in first_seq..first_seq + 3 {
+        let ticket = seq as Ticket;
+        let standing = Standing::Released;
+        let request =
+            Request { ticket, mobile, account: MAIN, priority: Priority::Normal, seq, standing, expires: None };
+        world.jobs.insert(ticket, request);
+        world.parked.push((ticket, Park { reason: WaitReason::RateLimited, due: Some(world.now), on_room: false }));
+    }
+    // Four that come again: more than wait in memory at one a second.
+    for n in 0..4 {
+        let seq = world.pacer.place(mobile, Priority::Normal, at(10)).unwrap();
+        assert!(seq < first_seq);
+        let (ticket, standing) = (n, Standing::Before);
+        let request =
+            Request { ticket, mobile, account: MAIN, priority: Priority::Normal, seq, standing, expires: None };
+        world.jobs.insert(ticket, request);
+        world.pacer.enter(request, world.now);
+        world.settle();
+    }
+    assert_eq!(world.pacer.place(mobile, Priority::Normal, at(21)), None, "published later");
+    world.run(Duration::from_secs(10));
+    let order = world.order(|_| true);
+    assert_eq!(order.len(), 7);
+    assert!(is_sorted(&order), "{order:?}");
 }

@@ -63,6 +63,7 @@ async fn supervise(
     while !*stop.borrow() {
         let begun = tokio::time::Instant::now();
         let reason = tokio::select! {
+            biased;
             reason = serve(&desk, &notices, stop.clone()) => reason,
             // Not yet consuming: nothing needs to be drained.
             () = stopped_early(&desk, &mut stop) => break,
@@ -81,6 +82,7 @@ async fn supervise(
             last_reason = reason;
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep(delay) => {}
             _ = stop.changed() => {}
         }
@@ -117,6 +119,7 @@ async fn serve(
             desk.enter_session(true);
             let duties = Duties::start(desk, &pace, notices.clone());
             let ended = tokio::select! {
+                biased;
                 reason = session.ended() => Some(reason),
                 reason = held.lost() => Some(reason),
                 _ = stop.wait_for(|stop| *stop) => None,

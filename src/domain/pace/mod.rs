@@ -432,16 +432,30 @@ impl Pacer {
         self.leave_lane(mobile, ticket, now);
     }
 
+    /// A job that waits for room is committed. The count was raised when it was told to park; a look
+    /// in between has not found it, and has set the count to nothing.
+    pub fn stored(&mut self, account: usize, priority: Priority) {
+        self.accounts[account].suspect(priority);
+    }
+
+    /// Parked jobs that nobody counted are looked for: those of a session before, committed after this
+    /// one began.
+    pub fn look_for_parked(&mut self) {
+        for account in &mut self.accounts {
+            Priority::ALL.iter().for_each(|priority| account.suspect(*priority));
+        }
+    }
+
     /// Where parked jobs could be released to, now.
-    pub fn rooms(&self, now: Tick) -> Vec<Room> {
+    pub fn rooms(&mut self, now: Tick) -> Vec<Room> {
         let mut rooms = Vec::new();
         if self.circuit.is_open() {
             return rooms;
         }
-        for (index, account) in self.accounts.iter().enumerate() {
+        for (index, account) in self.accounts.iter_mut().enumerate() {
             for priority in Priority::ALL.iter().copied() {
                 let jobs = account.room(priority, now);
-                if jobs > 0 && account.parked[priority.index()].count > 0 {
+                if jobs > 0 && account.take_suspicion(priority) {
                     rooms.push(Room { account: index, priority, jobs });
                 }
             }

@@ -298,3 +298,35 @@ fn newcomers_go_behind_what_a_former_owner_parked() {
     world.publish(1, MAIN, Priority::High);
     assert_eq!(world.sent.len(), 1, "another priority has an order of its own");
 }
+
+#[test]
+fn a_job_that_goes_while_others_are_withdrawn_is_not_parked() {
+    let mut world = World::new(100, 100);
+    for _ in 0..5 {
+        world.pacer.circuit.failed(world.now);
+    }
+    let tickets = [1, 1, 2].map(|mobile| world.publish(mobile, MAIN, Priority::Normal));
+    world.now += OVERDUE;
+    // The circuit closes. Withdrawing the first makes way for its successor, and so for the third.
+    world.pacer.circuit.reached();
+    world.pacer.tend(world.now);
+    world.settle();
+    let parked: Vec<Ticket> = world.parked.iter().map(|(ticket, _)| *ticket).collect();
+    assert_eq!(parked, [tickets[0]]);
+    assert_eq!((world.sent.len(), world.pacer.in_flight(MAIN)), (2, 2));
+}
+
+#[test]
+fn a_job_that_is_stored_after_a_look_for_it_is_looked_for_again() {
+    let mut world = World::new(100, 100);
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    world.publish(1, MAIN, Priority::Normal);
+    world.pacer.set_mode(MAIN, Mode::Active, world.now);
+    let rooms = world.pacer.rooms(world.now);
+    // Its commit is under way: Postgres does not have it yet.
+    rooms.iter().for_each(|room| world.pacer.released(*room, 0, world.now));
+    assert!(rooms.len() == 1 && world.pacer.rooms(world.now).is_empty());
+    world.pacer.stored(MAIN, Priority::Normal);
+    assert_eq!(world.pacer.rooms(world.now), rooms);
+    assert!(world.pacer.rooms(world.now).is_empty(), "one look is enough");
+}

@@ -2,6 +2,10 @@
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
 mod cli;
+mod conformance;
 mod gateway;
 mod simulator;
+
+#[path = "../conformance/mod.rs"]
+mod suite;
 mod support;

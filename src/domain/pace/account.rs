@@ -91,10 +91,16 @@ impl Pace {
     }
 }
 
+/// A fifth of the burst is kept back for what the way to the gateway bunches up: the limit counts
+/// there.
+fn on_the_wire(bucket: Bucket) -> Bucket {
+    Bucket { burst: bucket.burst - bucket.burst / 5, ..bucket }
+}
+
 impl Account {
     pub fn new(pace: &AccountPace, now: Tick) -> Self {
         Account {
-            gate: AccountBucket::empty(pace.bucket, now),
+            gate: AccountBucket::empty(on_the_wire(pace.bucket), now),
             plan: AccountBucket::empty(pace.bucket, now),
             rate: 1.0 / pace.bucket.period.as_secs_f64(),
             max_in_flight: pace.max_in_flight.max(1),

@@ -41,6 +41,10 @@ const IDLE: Duration = Duration::from_millis(100);
 /// A job that was granted a place in memory and has not gone after this long is parked after all.
 const OVERDUE: Duration = Duration::from_secs(8);
 
+/// What the way to the gateway may take from the distance between two requests: it is kept on top, up
+/// to a fiftieth of it, because the limit counts there and not here.
+const JITTER: Duration = Duration::from_millis(20);
+
 /// Names a job in memory.
 pub type Ticket = u64;
 
@@ -174,6 +178,7 @@ impl Pacer {
     /// Limiters that take over at `now`: every number counts as just used, every account's bucket
     /// as empty.
     pub fn new(mobile: Bucket, accounts: &[AccountPace], now: Tick) -> Self {
+        let mobile = Bucket { period: mobile.period + (mobile.period / 50).min(JITTER), ..mobile };
         Pacer {
             mobiles: MobileBuckets::just_used(mobile, now),
             accounts: accounts.iter().map(|pace| Account::new(pace, now)).collect(),

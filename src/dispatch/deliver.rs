@@ -20,7 +20,7 @@ use super::desk::{Desk, Notice};
 use super::pacer::Pace;
 use super::ports::*;
 use crate::domain::decide::{Facts, Next, decide};
-use crate::domain::job::{Job, Outcome, State};
+use crate::domain::job::{Job, Outcome, State, WaitReason};
 use crate::domain::message::{RejectReason, Rejection};
 use crate::domain::pace::account::Mode;
 use crate::domain::pace::{Ticket, Turn};
@@ -233,11 +233,15 @@ impl Desk {
         let state = decision.next.state();
         let outcome = decision.outcome;
         let (answer, message) = (answer_of(outcome, &reply), words_of(outcome, reply));
+        let parks = matches!(decision.next, Next::Wait { reason: WaitReason::AccountPaused, .. });
         let code = answer.as_ref().map(|answer| answer.code);
         let id = attempt.parcel.job.id.clone();
         let record = Record { id, request: attempt.claim.request, decision, answer, message };
         if !self.records.commit(record).await? {
             warn!(job = attempt.parcel.job.id, %outcome, "an outcome came after the attempt was settled");
+        }
+        if parks {
+            self.note_parked(attempt.parcel);
         }
         self.count(attempt, outcome, state, code);
         Ok(again)
@@ -346,9 +350,16 @@ impl Desk {
     }
 
     fn note_entry(&self, parcel: &Parcel, entry: Entry) {
-        if entry == Entry::Expired {
-            self.metrics.finished(self.account_name(parcel.account), State::Expired, None, 1);
+        match entry {
+            Entry::Expired => self.metrics.finished(self.account_name(parcel.account), State::Expired, None, 1),
+            Entry::Wait { on_room: true, .. } => self.note_parked(parcel),
+            Entry::Wait { .. } | Entry::Claim => {}
         }
+    }
+
+    /// Postgres has a job that waits for its account.
+    fn note_parked(&self, parcel: &Parcel) {
+        parcel.pace.act(|pacer, _| pacer.stored(parcel.account, parcel.job.priority));
     }
 
     /// A message that was given out before is no repeat of its publisher's.

@@ -47,7 +47,11 @@ impl Duties {
         let stop = duties.stop.clone();
         duties.tasks.spawn(release::run(desk.clone(), pace.clone(), stop.clone()));
         duties.tasks.spawn(accounts::run(desk.clone(), pace.clone(), notices, stop));
-        duties.add(tempo.lost / 4, desk, |desk| async move { release::lost(&desk).await });
+        let looked = pace.clone();
+        duties.add(tempo.lost / 4, desk, move |desk| {
+            looked.act(|pacer, _| pacer.look_for_parked());
+            async move { release::lost(&desk).await }
+        });
         duties.add(tempo.expire, desk, |desk| async move { expire::once(&desk).await });
         duties.add(tempo.reclaim, desk, |desk| async move { reclaim::once(&desk).await });
         duties.add(tempo.prune, desk, |desk| async move { prune::once(&desk).await });

@@ -10,16 +10,10 @@ use crate::dispatch::desk::Desk;
 use crate::dispatch::pacer::Pace;
 use crate::dispatch::ports::{LedgerError, Released};
 
-/// Every account is asked for parked jobs after so many rounds, even where none are known of: a row
-/// that was locked by another duty was passed over, and other processes park jobs too.
-const ALL_ROUNDS: u32 = 25;
-
 /// Looks again at once while there is more than one batch.
 pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToken) {
-    let mut round = 0_u32;
     while !stop.is_cancelled() {
-        round = round.wrapping_add(1);
-        let more = match once(&desk, &pace, round.is_multiple_of(ALL_ROUNDS)).await {
+        let more = match once(&desk, &pace).await {
             Ok(more) => more,
             Err(error) => {
                 warn!(%error, "jobs that are due wait for Postgres");
@@ -32,11 +26,11 @@ pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToke
     }
 }
 
-async fn once(desk: &Desk, pace: &Pace, all: bool) -> Result<bool, LedgerError> {
+async fn once(desk: &Desk, pace: &Pace) -> Result<bool, LedgerError> {
     let due = desk.ports.upkeep.release_due(desk.now(), BATCH).await?;
     let more = due.len() == BATCH as usize;
     publish(desk, &due).await;
-    for room in pace.act(|pacer, now| pacer.rooms(all, now)) {
+    for room in pace.act(|pacer, now| pacer.rooms(now)) {
         let limit = u32::try_from(room.jobs).unwrap_or(u32::MAX);
         let released = desk.ports.upkeep.release_room(desk.account_name(room.account), room.priority, limit).await?;
         pace.act(|pacer, now| pacer.released(room, released.len(), now));

@@ -64,6 +64,8 @@ pub(super) struct Account {
 pub(super) struct Parked {
     /// About how many: an estimate for slots.
     pub count: u64,
+    /// There may be some beyond the count: those that were stored after the last look.
+    suspected: bool,
     in_transit: usize,
     released_at: Tick,
 }
@@ -212,6 +214,18 @@ impl Account {
         let Some(left) = (now + HORIZON).checked_sub(self.plan.next_token().max(now)) else { return 0 };
         let tokens = (left.as_secs_f64() * self.share(priority.index(), now)).floor() as usize + 1;
         tokens.min(ROOM_LIMIT).saturating_sub(taken)
+    }
+
+    /// There may be parked jobs of `priority` that are not counted.
+    pub fn suspect(&mut self, priority: Priority) {
+        self.parked[priority.index()].suspected = true;
+    }
+
+    /// Is a look for parked jobs of `priority` worth a statement? The suspicion ends with this look,
+    /// not with its answer: what is stored in between must be looked for again.
+    pub fn take_suspicion(&mut self, priority: Priority) -> bool {
+        let parked = &mut self.parked[priority.index()];
+        std::mem::take(&mut parked.suspected) || parked.count > 0
     }
 
     /// `released` of the `asked` jobs that there was room for were there to be released.

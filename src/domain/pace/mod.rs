@@ -369,7 +369,7 @@ impl Pacer {
     pub fn replied(&mut self, ticket: Ticket, departed: Tick, now: Tick) {
         let Some(entry) = self.entries.remove(&ticket) else { return };
         let mobile = entry.request.mobile.as_u64();
-        self.mobiles.used_later(mobile, departed.saturating_sub(entry.mobile_granted));
+        self.mobiles.used_later(mobile, entry.mobile_granted, departed);
         self.accounts[entry.request.account].finished(now, Some(now.saturating_sub(departed)));
         self.leave_lane(mobile, ticket, now);
         self.advance_account(entry.request.account, now);
@@ -444,10 +444,14 @@ impl Pacer {
         found.into_iter().map(|(_, ticket)| ticket).collect()
     }
 
-    /// Takes a waiting job out of its queue and tells it `turn`.
+    /// Takes a waiting job out of its queue and tells it `turn`. One that has been granted meanwhile,
+    /// because another before it was withdrawn, goes.
     fn withdraw(&mut self, ticket: Ticket, turn: Turn, now: Tick) {
         let Some(Entry { request, stage, .. }) = self.entries.get(&ticket) else { return };
         let (request, stage) = (*request, *stage);
+        if stage == Stage::Granted {
+            return;
+        }
         let mobile = request.mobile.as_u64();
         if stage == Stage::Account {
             self.accounts[request.account].ready[request.priority.index()].retain(|other| *other != ticket);
@@ -465,17 +469,30 @@ impl Pacer {
         self.leave_lane(mobile, ticket, now);
     }
 
-    /// Where parked jobs could be released to, now: for the accounts and priorities that are known to
-    /// have some, or for `all`, because the number is an estimate.
-    pub fn rooms(&self, all: bool, now: Tick) -> Vec<Room> {
+    /// A job that waits for room is committed. The count was raised when it was told to park; a look
+    /// in between has not found it, and has set the count to nothing.
+    pub fn stored(&mut self, account: usize, priority: Priority) {
+        self.accounts[account].suspect(priority);
+    }
+
+    /// Parked jobs that nobody counted are looked for: those of a session before, committed after this
+    /// one began.
+    pub fn look_for_parked(&mut self) {
+        for account in &mut self.accounts {
+            Priority::ALL.iter().for_each(|priority| account.suspect(*priority));
+        }
+    }
+
+    /// Where parked jobs could be released to, now.
+    pub fn rooms(&mut self, now: Tick) -> Vec<Room> {
         let mut rooms = Vec::new();
         if self.circuit.is_open() {
             return rooms;
         }
-        for (index, account) in self.accounts.iter().enumerate() {
+        for (index, account) in self.accounts.iter_mut().enumerate() {
             for priority in Priority::ALL.iter().copied() {
                 let jobs = account.room(priority, now);
-                if jobs > 0 && (all || account.parked[priority.index()].count > 0) {
+                if jobs > 0 && account.take_suspicion(priority) {
                     rooms.push(Room { account: index, priority, jobs });
                 }
             }

@@ -99,7 +99,7 @@ impl World {
     /// What the release duty does: rooms in order of arrival, slots when they are near.
     fn release(&mut self) {
         let mut released = Vec::new();
-        for room in self.pacer.rooms(false, self.now) {
+        for room in self.pacer.rooms(self.now) {
             let mut fit: Vec<_> = (self.parked.iter())
                 .filter(|(t, park)| {
                     let job = &self.jobs[t];
@@ -347,4 +347,36 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
     let order = world.order(|_| true);
     assert_eq!(order.len(), 7);
     assert!(is_sorted(&order), "{order:?}");
+}
+
+#[test]
+fn a_job_that_goes_while_others_are_withdrawn_is_not_parked() {
+    let mut world = World::new(100, 100);
+    for _ in 0..5 {
+        world.pacer.circuit.failed(world.now);
+    }
+    let tickets = [1, 1, 2].map(|mobile| world.publish(mobile, MAIN, Priority::Normal));
+    world.now += OVERDUE;
+    // The circuit closes. Withdrawing the first makes way for its successor, and so for the third.
+    world.pacer.circuit.reached();
+    world.pacer.tend(world.now);
+    world.settle();
+    let parked: Vec<Ticket> = world.parked.iter().map(|(ticket, _)| *ticket).collect();
+    assert_eq!(parked, [tickets[0]]);
+    assert_eq!((world.sent.len(), world.pacer.in_flight(MAIN)), (2, 2));
+}
+
+#[test]
+fn a_job_that_is_stored_after_a_look_for_it_is_looked_for_again() {
+    let mut world = World::new(100, 100);
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    world.publish(1, MAIN, Priority::Normal);
+    world.pacer.set_mode(MAIN, Mode::Active, world.now);
+    let rooms = world.pacer.rooms(world.now);
+    // Its commit is under way: Postgres does not have it yet.
+    rooms.iter().for_each(|room| world.pacer.released(*room, 0, world.now));
+    assert!(rooms.len() == 1 && world.pacer.rooms(world.now).is_empty());
+    world.pacer.stored(MAIN, Priority::Normal);
+    assert_eq!(world.pacer.rooms(world.now), rooms);
+    assert!(world.pacer.rooms(world.now).is_empty(), "one look is enough");
 }

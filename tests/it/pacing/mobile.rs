@@ -58,7 +58,7 @@ async fn a_hot_number_goes_in_order_and_holds_nobody_up() {
     let submissions = stage.gateway.submissions();
     assert_eq!(contents(&submissions, &number(0)), texts(30));
     let times = times(&submissions, &number(0));
-    assert!(closest(&times) >= 0.19, "{} s apart", closest(&times));
+    assert!(closest(&times) >= 0.2 * 0.95, "{} s apart", closest(&times));
     let took = times[29] - times[0];
     assert!(took < 29.0 * 0.2 * 1.5 + 2.0, "{took} s for 30 at 5 a second: slots are lost");
     stage.finish().await;
@@ -109,7 +109,7 @@ async fn a_restart_does_not_break_a_numbers_limit() {
     }
     stage.states("accepted 3").await;
     let times = times(&stage.gateway.submissions(), &number(1));
-    assert!(closest(&times) >= 1.95, "{} s apart at one in 2 s", closest(&times));
+    assert!(closest(&times) >= 2.0 * 0.95, "{} s apart at one in 2 s", closest(&times));
     stage.finish().await;
 }
 
@@ -129,6 +129,8 @@ async fn the_order_of_a_number_survives_restarts() {
     stage.states("accepted 32").await;
     let submissions = stage.gateway.submissions();
     assert_eq!(contents(&submissions, &number(0)), texts(32));
-    assert!(closest(&times(&submissions, &number(0))) >= 0.24);
+    let times = times(&submissions, &number(0));
+    let gaps: Vec<i64> = times.windows(2).map(|pair| ((pair[1] - pair[0]) * 1e3) as i64).collect();
+    assert!(closest(&times) >= 0.25 * 0.95, "{gaps:?} ms apart at four a second");
     stage.finish().await;
 }

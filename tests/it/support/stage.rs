@@ -210,6 +210,14 @@ impl Stage {
         .await
     }
 
+    /// Waits until repeats that still stand in a queue or in memory are settled: a job that is published
+    /// now is sent after them.
+    pub async fn flush(&self, priority: &str) {
+        let last = super::job(&format!("last-{priority}"), "13700000000");
+        self.publish(priority, [&last]).await;
+        self.settled(&format!("last-{priority}"), "accepted").await;
+    }
+
     /// The end of a test: stops the daemon and makes sure that nothing is left claimed.
     pub async fn finish_with_backlog(mut self) {
         if self.daemon.is_some() {

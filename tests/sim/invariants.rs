@@ -1,0 +1,258 @@
+//! What must hold, whatever happened: Postgres, the gateway's own log and the queues are laid side
+//! by side once everything has come to rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use dispatcher::domain::job::{Job, OnUnknown, Outcome, State};
+use dispatcher::domain::verdict::Reply;
+
+use crate::ihuyi::{Call, class};
+use crate::jobs::Content;
+use crate::postgres::{AttemptRow, JobRow, Tables};
+use crate::scenario::Story;
+use crate::world::World;
+
+/// Timers and deliveries are exact to about a millisecond.
+const TOLERANCE: Duration = Duration::from_millis(3);
+
+/// Nothing is left to do.
+pub fn at_rest(world: &World, story: &Story) -> bool {
+    let (ready, unacked, _) = world.broker.held();
+    let tables = world.tables();
+    let settled = |row: &JobRow| row.state.is_settled() || row.state == State::InDoubt;
+    let known = |job: &Job| tables.jobs.contains_key(&job.id);
+    ready + unacked == 0
+        && tables.jobs.values().all(settled)
+        && story.letters.iter().filter_map(|letter| letter.job()).all(known)
+}
+
+/// Everything that is known at the end.
+struct Evidence<'a> {
+    world: &'a World,
+    story: &'a Story,
+    tables: &'a Tables,
+    calls: Vec<Call>,
+    /// Processes that were ended while something may have been under way.
+    ended: BTreeSet<u32>,
+}
+
+/// Checks every promise; what is broken becomes a violation of the world.
+pub fn check(world: &World, story: &Story) {
+    let tables = world.tables();
+    let evidence = Evidence { world, story, tables: &tables, calls: world.ihuyi.calls(), ended: world.ended() };
+    evidence.nothing_is_left();
+    evidence.every_letter_is_accounted_for();
+    for (id, row) in &tables.jobs {
+        evidence.check_job(id, row);
+    }
+    evidence.answers_are_recorded();
+    evidence.numbers_are_spared();
+    if story.mild {
+        evidence.order_is_kept();
+    }
+}
+
+impl Evidence<'_> {
+    fn violation(&self, what: impl Into<String>) {
+        self.world.violation(what.into());
+    }
+
+    fn calls_of<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Call> {
+        self.calls.iter().filter(move |call| call.job == id)
+    }
+
+    fn attempts_of<'a>(&'a self, id: &'a str) -> impl Iterator<Item = (u32, &'a AttemptRow)> {
+        self.tables.attempts.iter().filter(move |((job, _), _)| job == id).map(|((_, request), row)| (*request, row))
+    }
+
+    fn nothing_is_left(&self) {
+        let (ready, unacked, dead) = self.world.broker.held();
+        if (ready, unacked, dead) != (0, 0, 0) {
+            self.violation(format!("{ready} messages are ready, {unacked} not acknowledged, {dead} dead"));
+        }
+        for (id, row) in &self.tables.jobs {
+            if !row.state.is_settled() && row.state != State::InDoubt {
+                self.violation(format!("{id} is left {} ({:?})", row.state, row.wait_reason));
+            }
+        }
+    }
+
+    fn every_letter_is_accounted_for(&self) {
+        for letter in &self.story.letters {
+            let body = letter.message().body;
+            let rejected = self.tables.rejections.iter().find(|rejection| rejection.body == body);
+            match (&letter.content, rejected) {
+                (Content::Nonsense(_), Some(_)) => {}
+                (Content::Nonsense(_), None) => self.violation("a message that is no job was lost"),
+                (Content::Job(job), rejected) => match self.tables.jobs.get(&job.id) {
+                    None => self.violation(format!("{} was lost", job.id)),
+                    Some(row) if row.job.payload == job.payload => {}
+                    Some(_) if rejected.is_some_and(|rejection| rejection.reason == "id_conflict") => {}
+                    Some(_) => self.violation(format!("another text under the id {} was lost", job.id)),
+                },
+            }
+        }
+    }
+
+    fn check_job(&self, id: &str, row: &JobRow) {
+        let complain = |what: &str| self.violation(format!("{id} ({}): {what}: {}", row.state, self.history(id)));
+        let taken: Vec<&Call> = self.calls_of(id).filter(|call| call.taken.is_some()).collect();
+        let resend = row.job.on_unknown == OnUnknown::Resend;
+        if taken.len() > 1 && !resend {
+            complain("the gateway took it twice");
+        }
+        if self.calls_of(id).any(|call| call.text != row.job.payload.content() || call.mobile != row.job.mobile) {
+            complain("something else was sent under its id");
+        }
+        if self.calls_of(id).any(|call| row.job.is_expired(call.wall)) {
+            complain("it was submitted after its expiry");
+        }
+        if self.calls_of(id).any(|call| row.job.not_before.is_some_and(|from| call.wall < from)) {
+            complain("it was submitted too early");
+        }
+        self.check_attempts(id, row, &complain);
+        self.check_state(id, row, &taken, resend, &complain);
+    }
+
+    fn check_attempts(&self, id: &str, row: &JobRow, complain: &impl Fn(&str)) {
+        let spends = |outcome: Option<Outcome>| !matches!(outcome, Some(Outcome::Account | Outcome::NotSent));
+        let spent = self.attempts_of(id).filter(|(_, attempt)| spends(attempt.outcome)).count();
+        if spent > self.story.max_attempts as usize {
+            complain("it has more attempts than it may");
+        }
+        if spent != row.attempts as usize {
+            complain(&format!("`attempts` is {}, not {spent}", row.attempts));
+        }
+        if self.attempts_of(id).count() != row.requests as usize {
+            complain("`requests` is not the number of its attempts");
+        }
+        if self.attempts_of(id).any(|(_, attempt)| attempt.outcome.is_none()) {
+            complain("an attempt is open");
+        }
+        let answered = |request| self.calls_of(id).any(|call| call.request == request && call.heard_acceptance());
+        for (request, attempt) in self.attempts_of(id) {
+            if attempt.outcome == Some(Outcome::Accepted) && !answered(request) {
+                complain("an attempt counts as accepted that the gateway did not accept");
+            }
+        }
+    }
+
+    fn check_state(&self, id: &str, row: &JobRow, taken: &[&Call], resend: bool, complain: &impl Fn(&str)) {
+        let last = self.attempts_of(id).last().map(|(request, attempt)| (request, attempt.clone()));
+        let last_outcome = last.as_ref().and_then(|(_, attempt)| attempt.outcome);
+        match row.state {
+            State::Accepted => {
+                let told = |call: &&Call| call.heard_acceptance() && call.taken == row.smsid;
+                if row.code != Some(2) || row.smsid.is_none() || taken.iter().filter(|call| told(call)).count() != 1 {
+                    complain("the gateway did not accept it");
+                }
+            }
+            State::InDoubt => {
+                if resend {
+                    complain("it was to be resent");
+                }
+                let doubtful = last.is_some_and(|(request, attempt)| self.is_unknown(id, request, &attempt));
+                if last_outcome != Some(Outcome::Unknown) || !doubtful {
+                    complain("there is nothing to doubt");
+                }
+            }
+            State::Failed => {
+                let used_up = row.attempts as u32 >= self.story.max_attempts;
+                if last_outcome != Some(Outcome::Permanent) && !used_up {
+                    complain("it has attempts left");
+                }
+                if !taken.is_empty() && !resend {
+                    complain("the gateway took it");
+                }
+            }
+            State::Expired => {
+                if !taken.is_empty() && !resend {
+                    complain("the gateway took it");
+                }
+                if row.job.expires_at.is_none_or(|at| at > row.updated_at) {
+                    complain("it had time left");
+                }
+            }
+            state => complain(&format!("nobody asked for {state}")),
+        }
+    }
+
+    /// The attempt's owner could not know, or ended before it could say.
+    fn is_unknown(&self, id: &str, request: u32, attempt: &AttemptRow) -> bool {
+        let heard_nothing = self.calls_of(id).any(|call| call.request == request && call.heard_nothing());
+        heard_nothing || self.ended.contains(&attempt.owner)
+    }
+
+    /// An answer to a process that lives on is in Postgres.
+    fn answers_are_recorded(&self) {
+        for call in self.calls.iter().filter(|call| !self.ended.contains(&call.process)) {
+            let Some(Reply::Answer(answer)) = &call.heard else { continue };
+            let attempt = self.tables.attempts.get(&(call.job.clone(), call.request));
+            let expected =
+                if answer.smsid.is_none() && answer.code == 2 { Outcome::Unknown } else { class(answer.code) };
+            let as_told = attempt.is_some_and(|attempt| {
+                // A second expired password in a row is the account's matter.
+                let turned = expected == Outcome::Resign && attempt.outcome == Some(Outcome::Account);
+                attempt.code == Some(answer.code) && (attempt.outcome == Some(expected) || turned)
+            });
+            if !as_told {
+                self.violation(format!("an answer to {} was not recorded: {}", call.job, self.history(&call.job)));
+            }
+        }
+    }
+
+    /// Requests for one number keep their distance; an expired password is signed again at once.
+    fn numbers_are_spared(&self) {
+        let mut last: BTreeMap<(u64, u32), &Call> = BTreeMap::new();
+        for call in &self.calls {
+            let before = last.insert((call.mobile.as_u64(), call.process), call);
+            let Some(before) = before.filter(|before| !is_resigned(before)) else { continue };
+            let apart = call.at - before.at;
+            if apart + TOLERANCE < self.story.settings.mobile.period {
+                let (one, other) = (&before.job, &call.job);
+                self.violation(format!("{one} and {other} went to one number within {} ms", apart.as_millis()));
+            }
+        }
+    }
+
+    /// Jobs for one number and priority go out in the order published, as long as none is retried.
+    fn order_is_kept(&self) {
+        let mut lines: BTreeMap<_, Vec<&Job>> = BTreeMap::new();
+        for job in self.story.letters.iter().filter_map(|letter| letter.job()) {
+            let line = lines.entry((job.mobile, job.priority)).or_default();
+            if !line.iter().any(|other| other.id == job.id) {
+                line.push(job);
+            }
+        }
+        for line in lines.into_values() {
+            let plain = |job: &&Job| self.tables.jobs.get(&job.id).is_some_and(|row| row.requests <= 1);
+            let on_time = |job: &&&Job| job.not_before.is_none();
+            if !line.iter().all(plain) {
+                continue;
+            }
+            let sent: Vec<Duration> =
+                line.iter().filter(on_time).filter_map(|job| Some(self.calls_of(&job.id).next()?.at)).collect();
+            if !sent.is_sorted() {
+                self.violation(format!("the order of {} was not kept", line[0].mobile));
+            }
+        }
+    }
+
+    /// What happened to a job, for whoever looks into it.
+    fn history(&self, id: &str) -> String {
+        let calls: Vec<String> = self
+            .calls_of(id)
+            .map(|call| {
+                let (at, taken) = (call.at.as_secs_f64(), call.taken.is_some());
+                format!("#{} by {} at {at:.3} taken {taken} heard {:?}", call.request, call.process, call.heard)
+            })
+            .collect();
+        let attempts: Vec<_> = self.attempts_of(id).map(|(request, row)| (request, row.outcome, row.owner)).collect();
+        format!("calls {calls:?}, attempts {attempts:?}, ended {:?}", self.ended)
+    }
+}
+
+fn is_resigned(call: &Call) -> bool {
+    matches!(&call.heard, Some(Reply::Answer(answer)) if answer.code == 40501)
+}

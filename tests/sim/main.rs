@@ -1,0 +1,94 @@
+//! The seeded simulation: the real dispatch code on in-memory ports under paused time.
+//!
+//! A seed decides what is published, what fails and when, and where processes are killed, down to a
+//! single step over a port. When the trouble is over and everything has come to rest, Postgres, the
+//! gateway's own log and the queues must agree (`invariants`).
+//!
+//! - `cargo test --test sim` lives through many seeds; `SIM_SEEDS=10000` through as many as that,
+//!   `SIM_FROM=5000` from there on.
+//! - `SIM_SEED=123 cargo test --test sim -- --nocapture seeds` tells the story of one.
+
+mod broker;
+mod ihuyi;
+mod invariants;
+mod jobs;
+mod lease;
+mod mutants;
+mod plan;
+mod postgres;
+mod process;
+mod scenario;
+mod world;
+
+use mutants::Mutant;
+
+/// Seeds of a plain run: about a minute in a debug build.
+const SEEDS: u64 = 2_000;
+/// A mistake must show within so many seeds.
+const CAUGHT_WITHIN: u64 = 300;
+/// Failures that are shown; the others are counted.
+const SHOWN: usize = 3;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = number("SIM_SEED") {
+        let broken = scenario::run(seed, None, true);
+        assert!(broken.is_empty(), "seed {seed}:\n{}", broken.join("\n"));
+        return;
+    }
+    let from = number("SIM_FROM").unwrap_or(0);
+    let seeds = from..from + number("SIM_SEEDS").unwrap_or(SEEDS);
+    let told = |seed| (seed, scenario::run(seed, None, false));
+    let failed: Vec<(u64, Vec<String>)> = seeds.clone().map(told).filter(|(_, broken)| !broken.is_empty()).collect();
+    for (seed, broken) in failed.iter().take(SHOWN) {
+        println!("SIM_SEED={seed} cargo test --test sim -- --nocapture seeds\n{}\n", broken.join("\n"));
+    }
+    let numbers: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
+    assert!(failed.is_empty(), "{} of {} seeds failed: {numbers:?}", failed.len(), seeds.count());
+}
+
+/// The seed that catches a mistake.
+fn catch(mutant: Mutant) {
+    let caught = (0..CAUGHT_WITHIN).find(|seed| !scenario::run(*seed, Some(mutant), false).is_empty());
+    let seed = caught.unwrap_or_else(|| panic!("{mutant:?} is not caught by {CAUGHT_WITHIN} seeds"));
+    println!("{mutant:?} is caught by seed {seed}: {}", scenario::run(seed, Some(mutant), false)[0]);
+}
+
+#[test]
+fn acknowledging_before_the_record_is_caught() {
+    catch(Mutant::AcknowledgeBeforeRecord);
+}
+
+#[test]
+fn acknowledging_on_arrival_is_caught() {
+    catch(Mutant::AcknowledgeOnArrival);
+}
+
+#[test]
+fn claiming_after_the_send_is_caught() {
+    catch(Mutant::ClaimAfterSend);
+}
+
+#[test]
+fn resending_what_is_unknown_is_caught() {
+    catch(Mutant::ResendOnUnknown);
+}
+
+#[test]
+fn forgetting_a_parked_job_is_caught() {
+    catch(Mutant::ForgetParked);
+}
+
+#[test]
+fn forgetting_a_lost_release_is_caught() {
+    catch(Mutant::ForgetLost);
+}
+
+#[test]
+fn forgetting_a_stale_claim_is_caught() {
+    catch(Mutant::ForgetStale);
+}

@@ -1,0 +1,203 @@
+//! Mistakes, as wrappers around sound ports: each must be caught, or the simulation proves nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dispatcher::dispatch::Ports;
+use dispatcher::dispatch::ports::*;
+use dispatcher::domain::job::{Payload, Priority, Timestamp};
+use dispatcher::domain::mobile::Mobile;
+use dispatcher::domain::verdict::Reply;
+
+/// A mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// The outcome counts as recorded before it is committed.
+    AcknowledgeBeforeRecord,
+    /// A message is acknowledged when it arrives.
+    AcknowledgeOnArrival,
+    /// The request leaves before its claim is committed.
+    ClaimAfterSend,
+    /// An unknown outcome is taken for a request that did not leave.
+    ResendOnUnknown,
+    /// A job that waits is acknowledged and never stored.
+    ForgetParked,
+    /// A released job whose message was lost is never looked for.
+    ForgetLost,
+    /// Claims that have run out are never looked for.
+    ForgetStale,
+}
+
+impl Mutant {
+    /// The ports of a process that makes the mistake.
+    pub fn wrap(self, ports: Ports) -> Ports {
+        match self {
+            Mutant::AcknowledgeBeforeRecord | Mutant::ClaimAfterSend | Mutant::ForgetParked => {
+                Ports { ledger: Arc::new(Hasty { inner: ports.ledger.clone(), mutant: self }), ..ports }
+            }
+            Mutant::AcknowledgeOnArrival => Ports { source: Arc::new(Eager(ports.source.clone())), ..ports },
+            Mutant::ResendOnUnknown => Ports { gateway: Arc::new(Sure(ports.gateway.clone())), ..ports },
+            Mutant::ForgetLost | Mutant::ForgetStale => {
+                Ports { upkeep: Arc::new(Lazy { inner: ports.upkeep.clone(), mutant: self }), ..ports }
+            }
+        }
+    }
+}
+
+/// Answers before it has done what it says.
+struct Hasty {
+    inner: Arc<dyn Ledger>,
+    mutant: Mutant,
+}
+
+/// How long the commit takes that nobody waits for.
+const LATER: Duration = Duration::from_millis(20);
+
+impl Ledger for Hasty {
+    fn admit<'a>(&'a self, rows: &'a [Admission]) -> Boxed<'a, Result<Vec<Admitted>, LedgerError>> {
+        let (inner, all) = (self.inner.clone(), rows.to_vec());
+        match self.mutant {
+            Mutant::ClaimAfterSend if rows.iter().all(|row| row.entry == Entry::Claim) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(LATER).await;
+                    inner.admit(&all).await
+                });
+                let claim = Claim { attempts: 1, request: 1 };
+                Box::pin(async move { Ok(vec![Admitted::Claimed(claim); rows.len()]) })
+            }
+            Mutant::ForgetParked => Box::pin(async move {
+                let waits = |row: &&Admission| matches!(row.entry, Entry::Wait { .. });
+                let kept: Vec<Admission> = all.iter().filter(|row| !waits(row)).cloned().collect();
+                let mut answers = inner.admit(&kept).await?.into_iter();
+                Ok(all
+                    .iter()
+                    .filter_map(|row| if waits(&row) { Some(Admitted::Stored) } else { answers.next() })
+                    .collect())
+            }),
+            _ => self.inner.admit(rows),
+        }
+    }
+
+    fn readmit<'a>(&'a self, rows: &'a [Readmission]) -> Boxed<'a, Result<Vec<Readmitted>, LedgerError>> {
+        self.inner.readmit(rows)
+    }
+
+    fn record<'a>(&'a self, rows: &'a [Record]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
+        if self.mutant != Mutant::AcknowledgeBeforeRecord {
+            return self.inner.record(rows);
+        }
+        let (inner, all) = (self.inner.clone(), rows.to_vec());
+        tokio::spawn(async move {
+            tokio::time::sleep(LATER).await;
+            inner.record(&all).await
+        });
+        Box::pin(async move { Ok(vec![true; rows.len()]) })
+    }
+
+    fn refuse<'a>(&'a self, rows: &'a [Refusal]) -> Boxed<'a, Result<Vec<()>, LedgerError>> {
+        self.inner.refuse(rows)
+    }
+}
+
+/// Acknowledges what arrives.
+struct Eager(Arc<dyn Source>);
+
+impl Source for Eager {
+    fn open<'a>(&'a self, intake: Arc<dyn Intake>) -> Boxed<'a, Result<Box<dyn Consuming>, SourceError>> {
+        self.0.open(Arc::new(EagerIntake(intake)))
+    }
+}
+
+struct EagerIntake(Arc<dyn Intake>);
+
+impl Intake for EagerIntake {
+    fn arrive(&self, arrival: Arrival) {
+        arrival.delivery.ack();
+        self.0.arrive(arrival);
+    }
+}
+
+/// Is sure that a request without an answer did not leave.
+struct Sure(Arc<dyn Gateway>);
+
+impl Gateway for Sure {
+    fn submit<'a>(&'a self, account: usize, mobile: Mobile, payload: &'a Payload, now: Timestamp) -> Boxed<'a, Reply> {
+        Box::pin(async move {
+            match self.0.submit(account, mobile, payload, now).await {
+                Reply::Unknown(why) => Reply::NotSent(why),
+                reply => reply,
+            }
+        })
+    }
+
+    fn balance(&self, account: usize, now: Timestamp) -> Boxed<'_, Balance> {
+        self.0.balance(account, now)
+    }
+}
+
+/// Leaves one of its duties undone.
+struct Lazy {
+    inner: Arc<dyn Upkeep>,
+    mutant: Mutant,
+}
+
+impl Upkeep for Lazy {
+    fn release_lost(&self, age: u32, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
+        if self.mutant == Mutant::ForgetLost {
+            return Box::pin(async { Ok(Vec::new()) });
+        }
+        self.inner.release_lost(age, limit)
+    }
+
+    fn stale_claims(&self, limit: u32) -> Boxed<'_, Result<Vec<StaleClaim>, LedgerError>> {
+        if self.mutant == Mutant::ForgetStale {
+            return Box::pin(async { Ok(Vec::new()) });
+        }
+        self.inner.stale_claims(limit)
+    }
+
+    fn release_due(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
+        self.inner.release_due(now, limit)
+    }
+
+    fn release_room<'a>(
+        &'a self,
+        account: &'a str,
+        priority: Priority,
+        limit: u32,
+    ) -> Boxed<'a, Result<Vec<Released>, LedgerError>> {
+        self.inner.release_room(account, priority, limit)
+    }
+
+    fn expire(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, u64)>, LedgerError>> {
+        self.inner.expire(now, limit)
+    }
+
+    fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        self.inner.prune(before, limit)
+    }
+
+    fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
+        self.inner.accounts(names)
+    }
+
+    fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
+        self.inner.pause(account, reason)
+    }
+
+    fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
+        self.inner.resume(account)
+    }
+
+    fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
+        self.inner.reroute(from, to, limit)
+    }
+
+    fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {
+        self.inner.parked()
+    }
+
+    fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {
+        self.inner.waiting()
+    }
+}

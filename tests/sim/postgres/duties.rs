@@ -1,0 +1,169 @@
+//! What `src/store/release.rs` and `src/store/upkeep.rs` do, on the tables in memory.
+
+use std::collections::BTreeMap;
+
+use dispatcher::dispatch::ports::*;
+use dispatcher::domain::job::{Job, Priority, State, Timestamp, WaitReason};
+
+use super::tables::{JobRow, Tables};
+
+/// `AHEAD_SECONDS` of `src/store/release.rs`.
+const AHEAD: chrono::Duration = chrono::Duration::milliseconds(500);
+
+const NO_WAIT: (Option<WaitReason>, Option<Timestamp>, bool) = (None, None, false);
+
+fn released(row: &JobRow) -> Released {
+    Released { job: Job { account: row.account.clone(), ..(*row.job).clone() }, seq: row.seq }
+}
+
+impl Tables {
+    /// The rows that match, oldest first by `order`.
+    fn pick<K: Ord>(
+        &mut self,
+        limit: u32,
+        matches: impl Fn(&JobRow) -> bool,
+        order: impl Fn(&JobRow) -> K,
+    ) -> Vec<&mut JobRow> {
+        let mut rows: Vec<&mut JobRow> = self.jobs.values_mut().filter(|row| matches(row)).collect();
+        rows.sort_by_key(|row| order(row));
+        rows.truncate(limit as usize);
+        rows
+    }
+
+    pub fn release_due(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<Released> {
+        let is_due = |row: &JobRow| {
+            let limited = row.wait_reason == Some(WaitReason::RateLimited);
+            let due = row.due_at.is_some_and(|due| due <= at || limited && due <= at + AHEAD);
+            row.state == State::Waiting && !row.on_room && due
+        };
+        let mut due = self.pick(limit, is_due, |row| (row.due_at, row.seq));
+        due.iter_mut().for_each(|row| row.go(State::Queued, NO_WAIT, now));
+        due.iter().map(|row| released(row)).collect()
+    }
+
+    pub fn release_room(&mut self, account: &str, priority: Priority, limit: u32, now: Timestamp) -> Vec<Released> {
+        let waits = |row: &JobRow| {
+            row.state == State::Waiting && row.on_room && row.account == account && row.job.priority == priority
+        };
+        let mut next = self.pick(limit, waits, |row| row.seq);
+        next.iter_mut().for_each(|row| row.go(State::Queued, NO_WAIT, now));
+        next.iter().map(|row| released(row)).collect()
+    }
+
+    pub fn release_lost(&mut self, age: u32, limit: u32, now: Timestamp) -> Vec<Released> {
+        let before = now - chrono::Duration::seconds(i64::from(age));
+        let lost = |row: &JobRow| row.state == State::Queued && row.updated_at < before;
+        let mut rows = self.pick(limit, lost, |row| row.updated_at);
+        rows.iter_mut().for_each(|row| row.updated_at = now);
+        rows.sort_by_key(|row| row.seq);
+        rows.iter().map(|row| released(row)).collect()
+    }
+
+    pub fn expire(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, u64)> {
+        let late = |row: &JobRow| matches!(row.state, State::Waiting | State::Queued) && row.job.is_expired(at);
+        let mut counts = BTreeMap::new();
+        for row in self.pick(limit, late, |row| row.seq) {
+            row.go(State::Expired, NO_WAIT, now);
+            *counts.entry(row.account.clone()).or_default() += 1;
+        }
+        counts.into_iter().collect()
+    }
+
+    pub fn stale_claims(&mut self, limit: u32, now: Timestamp) -> Vec<StaleClaim> {
+        let stale = |row: &JobRow| row.claimed_until.is_some_and(|until| until < now);
+        let rows = self.pick(limit, stale, |row| row.claimed_until);
+        rows.into_iter()
+            .map(|row| StaleClaim {
+                id: row.job.id.clone(),
+                account: row.account.clone(),
+                claim: row.claim(),
+                on_unknown: row.job.on_unknown,
+            })
+            .collect()
+    }
+
+    pub fn prune(&mut self, before: Timestamp, limit: u32) -> u64 {
+        let old = |row: &JobRow| row.state.is_settled() && row.updated_at < before;
+        let ids: Vec<String> =
+            self.pick(limit, old, |row| row.updated_at).into_iter().map(|row| row.job.id.clone()).collect();
+        ids.iter().for_each(|id| drop(self.jobs.remove(id)));
+        self.attempts.retain(|(id, _), _| !ids.contains(id));
+        ids.len() as u64
+    }
+
+    pub fn accounts(&mut self, names: &[String]) -> Vec<AccountRow> {
+        for name in names {
+            self.accounts.entry(name.clone()).or_default();
+        }
+        let row = |(name, paused): (&String, &Option<Pause>)| AccountRow { name: name.clone(), paused: paused.clone() };
+        self.accounts.iter().map(row).collect()
+    }
+
+    pub fn pause(&mut self, account: &str, reason: &str) -> bool {
+        match self.accounts.get_mut(account) {
+            Some(paused @ None) => {
+                *paused = Some(Pause { by_operator: false, reason: reason.to_owned() });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn resume(&mut self, account: &str) -> bool {
+        match self.accounts.get_mut(account) {
+            Some(paused) if paused.as_ref().is_some_and(|pause| !pause.by_operator) => {
+                *paused = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn reroute(&mut self, from: &str, to: &str, limit: u32, now: Timestamp) -> Vec<Priority> {
+        let stranded = |row: &JobRow| row.state == State::Waiting && row.on_room && row.account == from;
+        // By the word, as the column is text.
+        let rows = self.pick(limit, stranded, |row| (row.job.priority.as_str(), row.seq));
+        rows.into_iter()
+            .map(|row| {
+                row.account = to.to_owned();
+                row.go(State::Waiting, (Some(WaitReason::RateLimited), Some(now), true), now);
+                row.job.priority
+            })
+            .collect()
+    }
+
+    pub fn parked(&self, now: Timestamp) -> Vec<ParkedJobs> {
+        let mut lines = BTreeMap::new();
+        let parked = |row: &&JobRow| {
+            row.state == State::Waiting && (row.wait_reason == Some(WaitReason::RateLimited) || row.on_room)
+        };
+        for row in self.jobs.values().filter(parked) {
+            let key = (row.account.clone(), row.job.mobile, row.job.priority, row.on_room);
+            let (due, jobs) = lines.entry(key).or_insert((None, 0));
+            *due = row.due_at.max(*due);
+            *jobs += 1;
+        }
+        lines
+            .into_iter()
+            .map(|((account, mobile, priority, on_room), (due, jobs))| ParkedJobs {
+                account,
+                mobile,
+                priority,
+                due_at: due.unwrap_or(now),
+                on_room,
+                jobs,
+            })
+            .collect()
+    }
+
+    pub fn waiting(&self) -> Waiting {
+        let mut counts: BTreeMap<WaitReason, i64> = BTreeMap::new();
+        for row in self.jobs.values() {
+            if let Some(reason) = row.wait_reason {
+                *counts.entry(reason).or_default() += 1;
+            }
+        }
+        let in_doubt = self.jobs.values().filter(|row| row.state == State::InDoubt).count() as i64;
+        Waiting { by_reason: counts.into_iter().collect(), in_doubt }
+    }
+}

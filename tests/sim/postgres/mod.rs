@@ -1,0 +1,232 @@
+//! Postgres in memory: every statement takes time, is committed at one instant, and may go wrong on
+//! either side of it.
+
+mod duties;
+mod tables;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use dispatcher::dispatch::ports::*;
+use dispatcher::domain::job::{Priority, Timestamp};
+use tokio::time::Instant;
+
+use crate::process::Link;
+use crate::world::World;
+
+pub use tables::{AttemptRow, JobRow, Tables};
+
+/// A statement on a quiet system.
+const QUICK: Duration = Duration::from_millis(6);
+/// The longest that a statement takes, with room below the 60 s after which Postgres ends it.
+const SLOWEST: Duration = Duration::from_secs(40);
+
+impl World {
+    /// Postgres refuses connections at present.
+    pub fn postgres_is_down(&self) -> bool {
+        self.weather().postgres_down.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// Whether a statement did anything. A duty that finds nothing to do is no place to die at: there are
+/// too many of them.
+trait Touched {
+    fn touched(&self) -> bool;
+}
+
+impl<T> Touched for Vec<T> {
+    fn touched(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
+impl Touched for HashSet<i64> {
+    fn touched(&self) -> bool {
+        true
+    }
+}
+
+impl<T> Touched for HashMap<i64, T> {
+    fn touched(&self) -> bool {
+        true
+    }
+}
+
+impl Touched for bool {
+    fn touched(&self) -> bool {
+        *self
+    }
+}
+
+impl Touched for u64 {
+    fn touched(&self) -> bool {
+        *self > 0
+    }
+}
+
+impl Touched for Waiting {
+    fn touched(&self) -> bool {
+        false
+    }
+}
+
+/// How one statement goes.
+struct Fate {
+    before: Duration,
+    after: Duration,
+    refused: bool,
+    answer_lost: bool,
+    /// It is committed even if its process dies first.
+    has_left: bool,
+}
+
+impl Fate {
+    fn draw(world: &World) -> Fate {
+        let faults = world.weather().statement;
+        let pace = |slow: bool| world.delay(if slow { SLOWEST } else { QUICK });
+        let slow = world.chance(faults.slow);
+        let before_it = slow && world.chance(0.5);
+        Fate {
+            before: pace(before_it),
+            after: pace(slow && !before_it),
+            refused: world.chance(faults.refused),
+            answer_lost: world.chance(faults.answer_lost),
+            has_left: world.chance(0.5),
+        }
+    }
+}
+
+/// Postgres, for one process.
+pub struct Postgres(pub Link);
+
+impl Postgres {
+    /// One statement.
+    async fn statement<T: std::fmt::Debug + Touched>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&mut Tables, Timestamp) -> Result<T, LedgerError> + Send,
+    ) -> Result<T, LedgerError> {
+        let (link, world) = (&self.0, &self.0.world);
+        let away = |why: &str| Err(LedgerError::Unavailable(why.to_owned()));
+        link.alive().await;
+        let fate = Fate::draw(world);
+        link.travel(fate.before).await;
+        if !fate.has_left {
+            link.alive().await;
+        }
+        if fate.refused || world.postgres_is_down() {
+            link.alive().await;
+            return away("the connection was refused");
+        }
+        let answer = {
+            let mut tables = world.tables();
+            tables.last_wins = world.rng().bool();
+            work(&mut tables, world.now())
+        };
+        let touched = !answer.as_ref().is_ok_and(|answer| !answer.touched());
+        if touched {
+            world.note(|| format!("process {} {name}: {answer:?}", link.process.index()));
+            link.step().await;
+        }
+        link.travel(fate.after).await;
+        if touched {
+            link.step().await;
+        }
+        link.alive().await;
+        if fate.answer_lost || world.postgres_is_down() {
+            return away("the connection was reset");
+        }
+        answer
+    }
+
+    fn owner(&self) -> u32 {
+        self.0.process.index()
+    }
+}
+
+impl Ledger for Postgres {
+    fn admit<'a>(&'a self, rows: &'a [Admission]) -> Boxed<'a, Result<Vec<Admitted>, LedgerError>> {
+        Box::pin(async move {
+            let owner = self.owner();
+            let inserted = self.statement("insert", |tables, now| tables.insert(rows, owner, now)).await?;
+            if rows.iter().all(|row| inserted.contains(&row.claim_id)) {
+                return self.0.world.tables().admitted(rows, &inserted);
+            }
+            self.statement("look up", |tables, _| tables.admitted(rows, &inserted)).await
+        })
+    }
+
+    fn readmit<'a>(&'a self, rows: &'a [Readmission]) -> Boxed<'a, Result<Vec<Readmitted>, LedgerError>> {
+        Box::pin(async move {
+            let owner = self.owner();
+            let moved = self.statement("move", |tables, now| Ok(tables.move_jobs(rows, owner, now))).await?;
+            if rows.iter().all(|row| moved.contains_key(&row.claim_id)) {
+                return Ok(self.0.world.tables().readmitted(rows, &moved));
+            }
+            self.statement("look up", |tables, _| Ok(tables.readmitted(rows, &moved))).await
+        })
+    }
+
+    fn record<'a>(&'a self, rows: &'a [Record]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
+        Box::pin(self.statement("record", |tables, now| Ok(tables.record(rows, now))))
+    }
+
+    fn refuse<'a>(&'a self, rows: &'a [Refusal]) -> Boxed<'a, Result<Vec<()>, LedgerError>> {
+        Box::pin(self.statement("refuse", |tables, _| Ok(tables.refuse(rows))))
+    }
+}
+
+impl Upkeep for Postgres {
+    fn release_due(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
+        Box::pin(self.statement("due", move |tables, now| Ok(tables.release_due(at, limit, now))))
+    }
+
+    fn release_room<'a>(
+        &'a self,
+        account: &'a str,
+        priority: Priority,
+        limit: u32,
+    ) -> Boxed<'a, Result<Vec<Released>, LedgerError>> {
+        Box::pin(self.statement("room", move |tables, now| Ok(tables.release_room(account, priority, limit, now))))
+    }
+
+    fn release_lost(&self, age: u32, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
+        Box::pin(self.statement("lost", move |tables, now| Ok(tables.release_lost(age, limit, now))))
+    }
+
+    fn expire(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, u64)>, LedgerError>> {
+        Box::pin(self.statement("expire", move |tables, now| Ok(tables.expire(at, limit, now))))
+    }
+
+    fn stale_claims(&self, limit: u32) -> Boxed<'_, Result<Vec<StaleClaim>, LedgerError>> {
+        Box::pin(self.statement("stale", move |tables, now| Ok(tables.stale_claims(limit, now))))
+    }
+
+    fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.statement("prune", move |tables, _| Ok(tables.prune(before, limit))))
+    }
+
+    fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
+        Box::pin(self.statement("accounts", |tables, _| Ok(tables.accounts(names))))
+    }
+
+    fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
+        Box::pin(self.statement("pause", |tables, _| Ok(tables.pause(account, reason))))
+    }
+
+    fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
+        Box::pin(self.statement("resume", |tables, _| Ok(tables.resume(account))))
+    }
+
+    fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
+        Box::pin(self.statement("reroute", move |tables, now| Ok(tables.reroute(from, to, limit, now))))
+    }
+
+    fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {
+        Box::pin(self.statement("parked", |tables, now| Ok(tables.parked(now))))
+    }
+
+    fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {
+        Box::pin(self.statement("waiting", |tables, _| Ok(tables.waiting())))
+    }
+}

@@ -1,0 +1,274 @@
+//! The story of one seed: publishers publish, processes run and die, services fail; then all is well
+//! again, everything comes to rest, and the promises are checked.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use dispatcher::dispatch::health::Health;
+use dispatcher::dispatch::metrics::Metrics;
+use dispatcher::dispatch::settings::{AccountSettings, Settings, Tempo};
+use dispatcher::dispatch::{CLAIM_MARGIN, Ports, Shard};
+use dispatcher::domain::codes::CodeTable;
+use dispatcher::domain::job::OnUnknown;
+use dispatcher::domain::message::Rules;
+use dispatcher::domain::pace::account::AccountPace;
+use dispatcher::domain::pace::bucket::Bucket;
+use dispatcher::domain::retry::RetryPolicy;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::broker::{JobPublisher, JobSource};
+use crate::ihuyi::{Client, TIMEOUT};
+use crate::invariants;
+use crate::jobs::{Letter, letters};
+use crate::lease::ShardLease;
+use crate::mutants::Mutant;
+use crate::plan::{Fault, Weather};
+use crate::postgres::{Postgres, Tables};
+use crate::process::{Dice, Link, Process};
+use crate::world::World;
+
+/// Faults happen within this time.
+const TROUBLE: Duration = Duration::from_secs(30);
+/// Everything must have come to rest this long after.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// What a seed decides before anything happens.
+pub struct Story {
+    pub seed: u64,
+    pub letters: Vec<Letter>,
+    pub settings: Settings,
+    pub max_attempts: u32,
+    /// Nothing happens that could change an order.
+    pub mild: bool,
+    pub faults: Vec<(Duration, Fault)>,
+    weather: Weather,
+    kill_at: Vec<u64>,
+    slots: usize,
+    prefetch: usize,
+    rng: fastrand::Rng,
+}
+
+impl Story {
+    /// The story of `seed`.
+    pub fn new(seed: u64) -> Story {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mild = rng.u8(..8) == 0;
+        let slots = if mild { 1 } else { rng.usize(1..=2) };
+        let times = if mild { 0 } else { rng.usize(..6) };
+        let mut faults: Vec<(Duration, Fault)> = (0..times)
+            .map(|_| (Duration::from_millis(rng.u64(..TROUBLE.as_millis() as u64)), Fault::any(&mut rng, slots, 2)))
+            .collect();
+        faults.sort_by_key(|(at, _)| *at);
+        let kills = if mild { 0 } else { rng.usize(..4) };
+        let max_attempts = rng.u32(2..5);
+        Story {
+            seed,
+            letters: letters(&mut rng, crate::world::epoch(), TROUBLE.mul_f64(0.7)),
+            settings: settings(&mut rng, max_attempts),
+            max_attempts,
+            mild,
+            faults,
+            weather: if mild { Weather::mild(&mut rng) } else { Weather::foul(&mut rng) },
+            kill_at: (0..kills).map(|_| rng.u64(..300)).collect(),
+            slots,
+            prefetch: rng.usize(2..20),
+            rng,
+        }
+    }
+}
+
+fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
+    let fallback = rng.bool();
+    let mut account = |name: &str, fallback: Option<usize>| {
+        let bucket = Bucket { period: Duration::from_secs(1) / rng.u32(10..100), burst: rng.u32(1..10) };
+        let pace = AccountPace { bucket, max_in_flight: rng.u32(1..20) };
+        AccountSettings { name: name.into(), pace, fallback }
+    };
+    let accounts = vec![account("main", fallback.then_some(1)), account("backup", None)];
+    Settings {
+        rules: Rules {
+            content_max: 300,
+            default_account: "main".into(),
+            accounts: ["main".to_owned(), "backup".to_owned()].into(),
+            on_unknown: OnUnknown::Hold,
+        },
+        accounts,
+        mobile: Bucket { period: Duration::from_secs(1), burst: 1 },
+        retry: RetryPolicy::new(max_attempts, Duration::from_millis(500), Duration::from_secs(4)),
+        codes: CodeTable::default(),
+        retention: Duration::from_secs(90 * 86_400),
+        drain_timeout: Duration::from_secs(15),
+        tempo: Tempo {
+            release: Duration::from_millis(400),
+            lost: Duration::from_secs(rng.u64(8..60)),
+            probe: Duration::from_secs(5),
+            reclaim: Duration::from_secs(4),
+            expire: Duration::from_secs(3),
+            gauges: Duration::from_secs(20),
+            ..Tempo::default()
+        },
+    }
+}
+
+/// One place where a process runs; when it ends another is started.
+#[derive(Default)]
+struct Slot {
+    current: Mutex<Option<Arc<Process>>>,
+    stop: Notify,
+}
+
+struct Cast {
+    story: Arc<Story>,
+    mutant: Option<Mutant>,
+    world: Arc<World>,
+    slots: Vec<Slot>,
+    incarnations: AtomicU32,
+}
+
+/// Lives through the story of a seed. Returns what promises were broken.
+pub fn run(seed: u64, mutant: Option<Mutant>, noisy: bool) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(live(Story::new(seed), mutant, noisy))
+}
+
+async fn live(mut story: Story, mutant: Option<Mutant>, noisy: bool) -> Vec<String> {
+    let tables = Tables { lease: TIMEOUT + CLAIM_MARGIN, ..Tables::default() };
+    let world = World::new(story.rng.fork(), story.prefetch, tables, noisy);
+    *world.weather() = story.weather.clone();
+    world.kill_at(story.kill_at.clone());
+    let slots = (0..story.slots).map(|_| Slot::default()).collect();
+    let story = Arc::new(story);
+    let cast = Arc::new(Cast { story, mutant, world: world.clone(), slots, incarnations: AtomicU32::new(0) });
+    for slot in 0..cast.slots.len() {
+        tokio::spawn(keep_running(cast.clone(), slot));
+    }
+    tokio::join!(publish(&cast), trouble(&cast));
+    world.kill_at(Vec::new());
+    let ack_lingers = world.weather().ack_lingers;
+    *world.weather() = Weather { ack_lingers, ..Weather::fair() };
+    world.note(|| "all is well again".into());
+    come_to_rest(&cast).await;
+    invariants::check(&world, &cast.story);
+    world.violations()
+}
+
+/// Publishers publish each letter until it is confirmed.
+async fn publish(cast: &Cast) {
+    for letter in &cast.story.letters {
+        tokio::time::sleep(letter.at.saturating_sub(cast.world.age())).await;
+        while cast.world.broker_is_down() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        cast.world.note(|| format!("published: {:?}", letter.content));
+        for _ in 0..=u8::from(letter.twice) {
+            cast.world.broker.publish(letter.message());
+        }
+    }
+}
+
+async fn trouble(cast: &Cast) {
+    for (at, fault) in &cast.story.faults {
+        tokio::time::sleep(at.saturating_sub(cast.world.age())).await;
+        strike(cast, *fault);
+    }
+    tokio::time::sleep(TROUBLE.saturating_sub(cast.world.age())).await;
+}
+
+fn strike(cast: &Cast, fault: Fault) {
+    let world = &cast.world;
+    world.note(|| format!("{fault:?}"));
+    let until = |time: Duration| Some(Instant::now() + time);
+    match fault {
+        Fault::Kill(slot) => {
+            let process = cast.slots[slot].current.lock().unwrap().clone();
+            process.iter().for_each(|process| world.kill(process));
+        }
+        Fault::Stop(slot) => cast.slots[slot].stop.notify_one(),
+        Fault::BrokerDown(time) => {
+            world.weather().broker_down = until(time);
+            world.broker.close_all(world, None, "the broker restarts");
+        }
+        Fault::BrokerCut => world.broker.close_all(world, None, "the connection was reset"),
+        Fault::BrokerForgets => world.broker.forget_released(),
+        Fault::LeaseLost => world.shelf().break_off(),
+        Fault::PostgresDown(time) => {
+            world.weather().postgres_down = until(time);
+            world.shelf().break_off();
+        }
+        Fault::GatewayDown(time) => world.weather().gateway_down = until(time),
+        Fault::AccountDown(account, time) => {
+            world.weather().account_down = until(time).map(|until| (account, until));
+        }
+    }
+}
+
+/// As systemd does: starts a process, and another when it has ended.
+async fn keep_running(cast: Arc<Cast>, slot: usize) {
+    let world = &cast.world;
+    loop {
+        let process = Process::new(cast.incarnations.fetch_add(1, Ordering::Relaxed));
+        *cast.slots[slot].current.lock().unwrap() = Some(process.clone());
+        let shard = start(&cast, &process);
+        let told = tokio::select! {
+            biased;
+            () = process.died() => false,
+            () = cast.slots[slot].stop.notified() => true,
+        };
+        if told {
+            world.note(|| format!("process {} is told to stop", process.index()));
+            tokio::select! {
+                biased;
+                () = process.died() => {}
+                left = shard.stop() => exit(world, &process, left),
+            }
+        }
+        tokio::time::sleep(world.delay(Duration::from_secs(5))).await;
+    }
+}
+
+/// The process has come to its own end; what it left open is closed by its system.
+fn exit(world: &Arc<World>, process: &Arc<Process>, left: usize) {
+    world.note(|| format!("process {} exits, {left} unfinished", process.index()));
+    world.end(process);
+    world.broker.close_all(world, Some(process), "its process has exited");
+    world.shelf().give_back_all(process.index());
+}
+
+fn start(cast: &Cast, process: &Arc<Process>) -> Shard {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    cast.world.note(|| format!("process {} starts", process.index()));
+    let link = Link { world: cast.world.clone(), process: process.clone() };
+    let seed = cast.story.seed ^ (u64::from(process.index()) + 1) << 32;
+    let postgres = Arc::new(Postgres(link.clone()));
+    let ports = Ports {
+        ledger: postgres.clone(),
+        upkeep: postgres,
+        publisher: Arc::new(JobPublisher(link.clone())),
+        source: Arc::new(JobSource(link.clone())),
+        lease: Arc::new(ShardLease(link.clone())),
+        gateway: Arc::new(Client(link.clone())),
+        chance: Arc::new(Dice { world: cast.world.clone(), rng: Mutex::new(fastrand::Rng::with_seed(seed)) }),
+    };
+    let ports = match cast.mutant {
+        Some(mutant) => mutant.wrap(ports),
+        None => ports,
+    };
+    let metrics = METRICS.get_or_init(Metrics::new).clone();
+    Shard::start(cast.story.settings.clone(), ports, metrics, Arc::new(Health::starting()))
+}
+
+/// Waits until nothing is left to do.
+async fn come_to_rest(cast: &Cast) {
+    let begun = Instant::now();
+    let mut quiet = 0;
+    // For a while longer than one look: what is at rest must stay so.
+    while quiet < 3 {
+        if begun.elapsed() > PATIENCE {
+            return cast.world.violation("it does not come to rest".into());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        quiet = if invariants::at_rest(&cast.world, &cast.story) { quiet + 1 } else { 0 };
+    }
+}

@@ -161,6 +161,7 @@ async fn keep_time(pace: std::sync::Weak<Pace>) {
             strong.begun + wake
         };
         tokio::select! {
+            biased;
             () = tokio::time::sleep_until(wake) => {}
             () = strong.earlier.notified() => {}
         }

@@ -64,6 +64,7 @@ async fn supervise(
     while !*stop.borrow() {
         let begun = tokio::time::Instant::now();
         let reason = tokio::select! {
+            biased;
             reason = serve(&desk, &notices, stop.clone()) => reason,
             // Not yet consuming: nothing needs to be drained.
             () = stopped_early(&desk, &mut stop) => break,
@@ -82,6 +83,7 @@ async fn supervise(
             last_reason = reason;
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep(delay) => {}
             _ = stop.changed() => {}
         }
@@ -118,6 +120,7 @@ async fn serve(
             desk.enter_session(true);
             let duties = Duties::start(desk, &pace, notices.clone());
             let ended = tokio::select! {
+                biased;
                 reason = session.ended() => Some(reason),
                 reason = held.lost() => Some(reason),
                 _ = stop.wait_for(|stop| *stop) => None,

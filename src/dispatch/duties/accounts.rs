@@ -34,6 +34,7 @@ pub(super) async fn run(
     let mut notices = notices.lock().await;
     while !stop.is_cancelled() {
         tokio::select! {
+            biased;
             notice = notices.recv() => if let Some(notice) = notice { heed(&desk, notice).await },
             () = pause(desk.settings.tempo.accounts, &stop) => {}
         }

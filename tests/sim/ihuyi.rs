@@ -26,6 +26,8 @@ pub struct Call {
     /// Which of the job's attempts, by Postgres.
     pub request: u32,
     pub process: u32,
+    /// How many consuming sessions there had been.
+    pub sessions: u64,
     pub at: Duration,
     pub wall: Timestamp,
     /// The smsid, if the gateway took the message.
@@ -137,12 +139,13 @@ impl Client {
         if !claimed {
             world.violation(format!("{job} was submitted by process {process} without a claim of its own"));
         }
+        let sessions = world.broker.sessions();
         let mut calls = world.ihuyi.0.lock().unwrap();
         if claimed && calls.iter().any(|call| call.job == job && call.request == request) {
             world.violation(format!("{job} was submitted twice under one claim"));
         }
         let (text, at) = (text.to_owned(), world.age());
-        calls.push(Call { job, text, mobile, request, process, at, wall, taken: None, heard: None });
+        calls.push(Call { job, text, mobile, request, process, sessions, at, wall, taken: None, heard: None });
         calls.len() - 1
     }
 }

@@ -202,18 +202,36 @@ impl Evidence<'_> {
         }
     }
 
-    /// Requests for one number keep their distance; an expired password is signed again at once.
+    /// Requests for one number keep their distance, of a period within one consuming session. Across
+    /// sessions and processes: "in any second at most rate + burst".
     fn numbers_are_spared(&self) {
-        let mut last: BTreeMap<(u64, u32), &Call> = BTreeMap::new();
-        for call in &self.calls {
-            let before = last.insert((call.mobile.as_u64(), call.process), call);
-            let Some(before) = before.filter(|before| !is_resigned(before)) else { continue };
-            let apart = call.at - before.at;
-            if apart + TOLERANCE < self.story.settings.mobile.period {
-                let (one, other) = (&before.job, &call.job);
-                self.violation(format!("{one} and {other} went to one number within {} ms", apart.as_millis()));
+        let period = self.story.settings.mobile.period;
+        let mut numbers: BTreeMap<u64, Vec<&Call>> = BTreeMap::new();
+        // An expired password is signed again at once, past the number's limiter.
+        for call in self.calls.iter().filter(|call| !self.is_second_signature(call)) {
+            numbers.entry(call.mobile.as_u64()).or_default().push(call);
+        }
+        for calls in numbers.values() {
+            for pair in calls.windows(2).filter(|pair| pair[0].sessions == pair[1].sessions) {
+                self.check_distance(pair, period);
+            }
+            for three in calls.windows(3) {
+                self.check_distance(three, period);
             }
         }
+    }
+
+    fn check_distance(&self, calls: &[&Call], period: Duration) {
+        let apart = calls[calls.len() - 1].at - calls[0].at;
+        if apart + TOLERANCE < period {
+            let jobs: Vec<&str> = calls.iter().map(|call| call.job.as_str()).collect();
+            self.violation(format!("{jobs:?} went to one number within {} ms", apart.as_millis()));
+        }
+    }
+
+    fn is_second_signature(&self, call: &Call) -> bool {
+        let before = |other: &Call| other.request + 1 == call.request && is_resigned(other);
+        self.calls_of(&call.job).any(before)
     }
 
     /// Jobs for one number and priority go out in the order published, as long as none is retried.

@@ -27,7 +27,7 @@ const SEEDS: u64 = 2_000;
 /// A mistake must show within so many seeds.
 const CAUGHT_WITHIN: u64 = 300;
 /// Failures that are shown; the others are counted.
-const SHOWN: usize = 3;
+const SHOWN: usize = 300;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))

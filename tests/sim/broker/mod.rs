@@ -108,6 +108,11 @@ impl Broker {
         queues.ready.iter_mut().for_each(|queue| queue.retain(|message| message.released.is_none()));
     }
 
+    /// How many consuming sessions there were.
+    pub fn sessions(&self) -> u64 {
+        self.queues().next_session
+    }
+
     /// What it holds: messages that are ready, unacknowledged, and dead.
     pub fn held(&self) -> (usize, usize, usize) {
         let queues = self.queues();

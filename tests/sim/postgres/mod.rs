@@ -4,7 +4,7 @@
 mod duties;
 mod tables;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dispatcher::dispatch::ports::*;
@@ -40,13 +40,13 @@ impl<T> Touched for Vec<T> {
     }
 }
 
-impl Touched for HashSet<i64> {
+impl Touched for BTreeSet<i64> {
     fn touched(&self) -> bool {
         true
     }
 }
 
-impl<T> Touched for HashMap<i64, T> {
+impl<T> Touched for BTreeMap<i64, T> {
     fn touched(&self) -> bool {
         true
     }

@@ -1,7 +1,7 @@
 //! The tables of `migrations/`, as far as the dispatcher reads and writes them. Each method means
 //! what one SQL statement of `src/store` means, at one instant.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,11 +105,11 @@ impl JobRow {
 
 impl Tables {
     /// `insert_jobs`: the claim ids that were new. A row that cannot be stored refuses the batch.
-    pub fn insert(&mut self, rows: &[Admission], owner: u32, now: Timestamp) -> Result<HashSet<i64>, LedgerError> {
+    pub fn insert(&mut self, rows: &[Admission], owner: u32, now: Timestamp) -> Result<BTreeSet<i64>, LedgerError> {
         if rows.iter().any(|row| holds_nul(&row.job.payload)) {
             return Err(LedgerError::Refused("a NUL character (22021)".into()));
         }
-        let mut inserted = HashSet::new();
+        let mut inserted = BTreeSet::new();
         for row in rows {
             if self.jobs.contains_key(&row.job.id) {
                 continue;
@@ -135,7 +135,7 @@ impl Tables {
     }
 
     /// What `admit_rows` says of each row, after [`Tables::insert`].
-    pub fn admitted(&self, rows: &[Admission], inserted: &HashSet<i64>) -> Result<Vec<Admitted>, LedgerError> {
+    pub fn admitted(&self, rows: &[Admission], inserted: &BTreeSet<i64>) -> Result<Vec<Admitted>, LedgerError> {
         rows.iter()
             .map(|row| {
                 if inserted.contains(&row.claim_id) {
@@ -153,9 +153,9 @@ impl Tables {
     }
 
     /// `move_jobs`: the rows that were moved, by claim id.
-    pub fn move_jobs(&mut self, rows: &[Readmission], owner: u32, now: Timestamp) -> HashMap<i64, Claim> {
-        let mut moved = HashMap::new();
-        let mut ids = HashSet::new();
+    pub fn move_jobs(&mut self, rows: &[Readmission], owner: u32, now: Timestamp) -> BTreeMap<i64, Claim> {
+        let mut moved = BTreeMap::new();
+        let mut ids = BTreeSet::new();
         for row in in_turn(rows, self.last_wins) {
             let Some(mut job) = self.jobs.get(&row.id).cloned() else { continue };
             let there = match row.from {
@@ -178,7 +178,7 @@ impl Tables {
     }
 
     /// What `readmit_rows` says of each row, after [`Tables::move_jobs`].
-    pub fn readmitted(&self, rows: &[Readmission], done: &HashMap<i64, Claim>) -> Vec<Readmitted> {
+    pub fn readmitted(&self, rows: &[Readmission], done: &BTreeMap<i64, Claim>) -> Vec<Readmitted> {
         rows.iter()
             .map(|row| match (done.get(&row.claim_id), self.jobs.get(&row.id)) {
                 (Some(claim), _) => moved(&row.entry, *claim),
@@ -191,8 +191,8 @@ impl Tables {
 
     /// `record_rows`.
     pub fn record(&mut self, rows: &[Record], now: Timestamp) -> Vec<bool> {
-        let mut landed = HashSet::new();
-        let mut ended = HashSet::new();
+        let mut landed = BTreeSet::new();
+        let mut ended = BTreeSet::new();
         for row in in_turn(rows, self.last_wins) {
             self.end_attempt(row, &mut ended);
             let Some(job) = self.jobs.get_mut(&row.id).filter(|job| job.requests == row.request) else { continue };
@@ -214,7 +214,7 @@ impl Tables {
         rows.iter().map(|row| landed.contains(&row.id)).collect()
     }
 
-    fn end_attempt(&mut self, row: &Record, ended: &mut HashSet<(String, u32)>) {
+    fn end_attempt(&mut self, row: &Record, ended: &mut BTreeSet<(String, u32)>) {
         let key = (row.id.clone(), row.request);
         let open = |attempt: &AttemptRow| matches!(attempt.outcome, None | Some(Outcome::Unknown));
         let Some(attempt) = self.attempts.get_mut(&key).filter(|attempt| open(attempt)) else { return };

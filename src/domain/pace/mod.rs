@@ -444,10 +444,14 @@ impl Pacer {
         found.into_iter().map(|(_, ticket)| ticket).collect()
     }
 
-    /// Takes a waiting job out of its queue and tells it `turn`.
+    /// Takes a waiting job out of its queue and tells it `turn`. One that has been granted meanwhile,
+    /// because another before it was withdrawn, goes.
     fn withdraw(&mut self, ticket: Ticket, turn: Turn, now: Tick) {
         let Some(Entry { request, stage, .. }) = self.entries.get(&ticket) else { return };
         let (request, stage) = (*request, *stage);
+        if stage == Stage::Granted {
+            return;
+        }
         let mobile = request.mobile.as_u64();
         if stage == Stage::Account {
             self.accounts[request.account].ready[request.priority.index()].retain(|other| *other != ticket);

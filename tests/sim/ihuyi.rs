@@ -26,8 +26,8 @@ pub struct Call {
     /// Which of the job's attempts, by Postgres.
     pub request: u32,
     pub process: u32,
-    /// How many consuming sessions there had been.
-    pub sessions: u64,
+    /// The consuming session whose limiters it passed, where that is certain.
+    pub era: Option<u64>,
     pub at: Duration,
     pub wall: Timestamp,
     /// The smsid, if the gateway took the message.
@@ -139,13 +139,13 @@ impl Client {
         if !claimed {
             world.violation(format!("{job} was submitted by process {process} without a claim of its own"));
         }
-        let sessions = world.broker.sessions();
+        let era = world.broker.era(&self.0.process);
         let mut calls = world.ihuyi.0.lock().unwrap();
         if claimed && calls.iter().any(|call| call.job == job && call.request == request) {
             world.violation(format!("{job} was submitted twice under one claim"));
         }
         let (text, at) = (text.to_owned(), world.age());
-        calls.push(Call { job, text, mobile, request, process, sessions, at, wall, taken: None, heard: None });
+        calls.push(Call { job, text, mobile, request, process, era, at, wall, taken: None, heard: None });
         calls.len() - 1
     }
 }

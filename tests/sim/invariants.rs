@@ -212,7 +212,7 @@ impl Evidence<'_> {
             numbers.entry(call.mobile.as_u64()).or_default().push(call);
         }
         for calls in numbers.values() {
-            for pair in calls.windows(2).filter(|pair| pair[0].sessions == pair[1].sessions) {
+            for pair in calls.windows(2).filter(|pair| pair[0].era.is_some() && pair[0].era == pair[1].era) {
                 self.check_distance(pair, period);
             }
             for three in calls.windows(3) {

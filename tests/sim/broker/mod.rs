@@ -19,6 +19,8 @@ pub use session::{Audit, JobSource};
 
 /// The queues' delivery limit.
 const DELIVERY_LIMIT: u32 = 20;
+/// `FRESH` of the dispatcher, and a little more.
+const CLAIMS_LEAVE_WITHIN: Duration = Duration::from_secs(16);
 
 /// A message in a queue.
 #[derive(Clone, Debug)]
@@ -51,6 +53,7 @@ impl Message {
 /// A consuming session, as the broker sees it.
 struct Session {
     process: Arc<Process>,
+    opened: Instant,
     unacked: BTreeMap<u64, Message>,
     next_tag: u64,
     /// There is something to deliver.
@@ -108,9 +111,13 @@ impl Broker {
         queues.ready.iter_mut().for_each(|queue| queue.retain(|message| message.released.is_none()));
     }
 
-    /// How many consuming sessions there were.
-    pub fn sessions(&self) -> u64 {
-        self.queues().next_session
+    /// The session of a process that paces all its requests: `None` where a claim of the session before
+    /// may still leave.
+    pub fn era(&self, process: &Process) -> Option<u64> {
+        let queues = self.queues();
+        let mut own = queues.sessions.iter().rev().filter(|(_, session)| session.process.index() == process.index());
+        let (id, last) = own.next()?;
+        (own.next().is_none() || last.opened.elapsed() > CLAIMS_LEAVE_WITHIN).then_some(*id)
     }
 
     /// What it holds: messages that are ready, unacknowledged, and dead.
@@ -130,7 +137,8 @@ impl Queues {
         let id = self.next_session;
         self.next_session += 1;
         let (stir, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let session = Session { process, unacked: BTreeMap::new(), next_tag: 1, stir, end: None, ended };
+        let unacked = BTreeMap::new();
+        let session = Session { process, opened: Instant::now(), unacked, next_tag: 1, stir, end: None, ended };
         self.sessions.insert(id, session);
         id
     }

@@ -15,12 +15,17 @@ pub(super) async fn once(desk: &Desk) -> Result<(), LedgerError> {
         return Ok(());
     }
     warn!(jobs = stale.len(), "attempts were left open by a process that ended: their outcome is unknown");
-    let settled = stale.into_iter().map(|claim| settle(desk, claim));
-    futures_util::future::join_all(settled).await;
+    // A statement of its own, not the batch of the jobs' own outcomes: of two rows of one statement
+    // that end the same attempt Postgres takes either, and the owner's answer must win.
+    let records: Vec<Record> = stale.iter().map(|claim| unknown(desk, claim)).collect();
+    let landed = desk.ports.ledger.record(&records).await?;
+    for ((claim, record), _) in stale.iter().zip(&records).zip(landed).filter(|(_, landed)| *landed) {
+        count(desk, claim, record.decision.next.state());
+    }
     Ok(())
 }
 
-async fn settle(desk: &Desk, stale: StaleClaim) {
+fn unknown(desk: &Desk, stale: &StaleClaim) -> Record {
     let message = "the dispatcher ended while the request may have been on the wire".to_owned();
     let facts = Facts {
         attempts: stale.claim.attempts,
@@ -30,13 +35,12 @@ async fn settle(desk: &Desk, stale: StaleClaim) {
     };
     let reply = Reply::Unknown(message.clone());
     let decision = decide(facts, Outcome::Unknown, &reply, &desk.settings.retry, desk.now(), desk.jitter());
-    let state = decision.next.state();
-    let record = Record { id: stale.id, request: stale.claim.request, decision, answer: None, message };
-    // A refusal is logged by the batch; the claim is still stale at the next look.
-    if let Ok(true) = desk.records.commit(record).await {
-        desk.metrics.submission(&stale.account, Outcome::Unknown, None);
-        if state.is_settled() || state == State::InDoubt {
-            desk.metrics.finished(&stale.account, state, None, 1);
-        }
+    Record { id: stale.id.clone(), request: stale.claim.request, decision, answer: None, message }
+}
+
+fn count(desk: &Desk, stale: &StaleClaim, state: State) {
+    desk.metrics.submission(&stale.account, Outcome::Unknown, None);
+    if state.is_settled() || state == State::InDoubt {
+        desk.metrics.finished(&stale.account, state, None, 1);
     }
 }

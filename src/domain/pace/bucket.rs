@@ -201,12 +201,13 @@ impl MobileBuckets {
         Duration::from_nanos(self.cells.get(mobile)).saturating_sub(self.bucket.tolerance())
     }
 
-    /// The token taken last was used `late` after it was taken: the next one comes that much later,
-    /// so that the distance holds at the gateway and not only here.
-    pub fn used_later(&self, mobile: u64, late: Duration) {
-        if let Some(tat) = self.cells.shard(mobile).get_mut(&mobile) {
-            *tat += nanos(late);
-        }
+    /// The token taken at `granted` was used at `used`: the next one comes that much later, so that
+    /// the distance holds at the gateway and not only here. A number that was evicted in between had
+    /// a full bucket.
+    pub fn used_later(&self, mobile: u64, granted: Tick, used: Tick) {
+        let full = nanos(used + self.bucket.period);
+        let late = nanos(used.saturating_sub(granted));
+        self.cells.shard(mobile).entry(mobile).and_modify(|tat| *tat += late).or_insert(full);
     }
 
     /// Gives the token back that `mobile` took last.
@@ -281,10 +282,19 @@ mod tests {
     fn a_token_used_late_moves_the_next_one() {
         let buckets = MobileBuckets::just_used(ONE_A_SECOND, at(0));
         buckets.take(1, at(1_000)).unwrap();
-        buckets.used_later(1, at(30));
+        buckets.used_later(1, at(1_000), at(1_030));
         assert_eq!(buckets.take(1, at(2_000)), Err(at(2_030)));
         buckets.refund(1);
         assert_eq!(buckets.take(1, at(2_000)), Ok(()));
+    }
+
+    #[test]
+    fn a_number_that_was_evicted_before_its_token_was_used_keeps_the_distance() {
+        let mut buckets = MobileBuckets::just_used(ONE_A_SECOND, at(0));
+        buckets.take(1, at(1_000)).unwrap();
+        (0..SHARDS).for_each(|_| drop(buckets.sweep(at(3_000))));
+        buckets.used_later(1, at(1_000), at(3_500));
+        assert_eq!(buckets.take(1, at(3_600)), Err(at(4_500)));
     }
 
     #[test]

@@ -369,7 +369,7 @@ impl Pacer {
     pub fn replied(&mut self, ticket: Ticket, departed: Tick, now: Tick) {
         let Some(entry) = self.entries.remove(&ticket) else { return };
         let mobile = entry.request.mobile.as_u64();
-        self.mobiles.used_later(mobile, departed.saturating_sub(entry.mobile_granted));
+        self.mobiles.used_later(mobile, entry.mobile_granted, departed);
         self.accounts[entry.request.account].finished(now, Some(now.saturating_sub(departed)));
         self.leave_lane(mobile, ticket, now);
         self.advance_account(entry.request.account, now);

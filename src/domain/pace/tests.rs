@@ -348,3 +348,20 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
     assert_eq!(order.len(), 7);
     assert!(is_sorted(&order), "{order:?}");
 }
+
+#[test]
+fn a_job_that_goes_while_others_are_withdrawn_is_not_parked() {
+    let mut world = World::new(100, 100);
+    for _ in 0..5 {
+        world.pacer.circuit.failed(world.now);
+    }
+    let tickets = [1, 1, 2].map(|mobile| world.publish(mobile, MAIN, Priority::Normal));
+    world.now += OVERDUE;
+    // The circuit closes. Withdrawing the first makes way for its successor, and so for the third.
+    world.pacer.circuit.reached();
+    world.pacer.tend(world.now);
+    world.settle();
+    let parked: Vec<Ticket> = world.parked.iter().map(|(ticket, _)| *ticket).collect();
+    assert_eq!(parked, [tickets[0]]);
+    assert_eq!((world.sent.len(), world.pacer.in_flight(MAIN)), (2, 2));
+}

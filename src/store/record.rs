@@ -25,6 +25,8 @@ impl Store {
     /// Ends attempts. Guarded: an outcome lands while its attempt is the job's last one and the job
     /// is still being settled; an acceptance lands even where the job was already taken for lost
     /// (in doubt, or waiting to be resent), because it is known now. False where it did not land.
+    /// An attempt that was taken for unknown is corrected by its late outcome; but one that gives the
+    /// attempt back only together with its job, so that `jobs.attempts` stays the count of them.
     pub(super) async fn record_rows(&self, rows: &[Record]) -> Result<Vec<bool>, LedgerError> {
         let waits: Vec<_> = rows.iter().map(|row| wait_columns(&row.decision.next)).collect();
         let found = sqlx::query(
@@ -36,7 +38,9 @@ impl Store {
                  update attempts a
                  set outcome = i.outcome, code = i.code, message = i.message, smsid = i.smsid, finished_at = now()
                  from input i
-                 where a.job_id = i.id and a.attempt = i.request and (a.outcome is null or a.outcome = 'unknown')
+                 where a.job_id = i.id and a.attempt = i.request
+                   and (a.outcome is null or a.outcome = 'unknown' and (i.refund = 0 or exists (
+                       select from jobs j where j.id = i.id and j.requests = i.request and j.state = 'in_doubt')))
              )
              update jobs j
              set state = i.state, wait_reason = i.wait_reason, due_at = i.due_at, on_room = i.on_room,

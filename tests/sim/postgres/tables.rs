@@ -216,7 +216,10 @@ impl Tables {
 
     fn end_attempt(&mut self, row: &Record, ended: &mut BTreeSet<(String, u32)>) {
         let key = (row.id.clone(), row.request);
-        let open = |attempt: &AttemptRow| matches!(attempt.outcome, None | Some(Outcome::Unknown));
+        let doubted = |job: &JobRow| job.requests == row.request && job.state == State::InDoubt;
+        let corrects = row.decision.spent || self.jobs.get(&row.id).is_some_and(doubted);
+        let open =
+            |attempt: &AttemptRow| attempt.outcome.is_none() || attempt.outcome == Some(Outcome::Unknown) && corrects;
         let Some(attempt) = self.attempts.get_mut(&key).filter(|attempt| open(attempt)) else { return };
         if ended.insert(key) {
             attempt.outcome = Some(row.decision.outcome);

@@ -9,6 +9,7 @@
 //! - `SIM_SEED=123 cargo test --test sim -- --nocapture seeds` tells the story of one.
 
 mod broker;
+mod conformance;
 mod ihuyi;
 mod invariants;
 mod jobs;
@@ -18,6 +19,8 @@ mod plan;
 mod postgres;
 mod process;
 mod scenario;
+#[path = "../conformance/mod.rs"]
+mod suite;
 mod world;
 
 use mutants::Mutant;

@@ -1,0 +1,217 @@
+//! What the dispatcher relies on in `Ledger` and `Upkeep`, whoever implements them: the in-memory
+//! tables of the simulation and the real store pass the same cases.
+//!
+//! A binary names its fixture, a function `async fn(lease: Duration) -> Pg`, in [`conformance!`].
+
+pub mod ledger;
+pub mod upkeep;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use dispatcher::dispatch::ports::*;
+use dispatcher::domain::decide::{Decision, Next};
+use dispatcher::domain::job::{Job, OnUnknown, Outcome, Payload, Priority, Timestamp, WaitReason};
+use dispatcher::domain::mobile::Mobile;
+use dispatcher::domain::verdict::Answer;
+
+/// An empty Postgres.
+pub struct Pg {
+    pub ledger: Arc<dyn Ledger>,
+    pub upkeep: Arc<dyn Upkeep>,
+    look: Box<dyn Look>,
+    next: AtomicI64,
+}
+
+/// What a case must see beside the ports. Lives as long as the case, and cleans up after it.
+pub trait Look: Send + Sync {
+    /// Now, by Postgres' clock.
+    fn now(&self) -> Timestamp;
+    /// How an attempt ended, if it did.
+    fn outcome<'a>(&'a self, id: &'a str, attempt: u32) -> Boxed<'a, Option<Outcome>>;
+}
+
+/// A tick that the database's clock has certainly passed when it is asked again.
+const TICK: std::time::Duration = std::time::Duration::from_millis(2);
+/// Looks until a condition must hold.
+const LOOKS: u32 = 1_000;
+
+impl Pg {
+    pub fn new<P: Ledger + Upkeep>(port: Arc<P>, look: impl Look + 'static) -> Pg {
+        Pg { ledger: port.clone(), upkeep: port, look: Box::new(look), next: AtomicI64::new(1) }
+    }
+
+    fn unique(&self) -> i64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.look.now()
+    }
+
+    /// A row for `job`; each has a claim id and a place of its own.
+    pub fn admission(&self, job: Job, entry: Entry) -> Admission {
+        let number = self.unique();
+        Admission { account: job.account.clone(), job: Arc::new(job), seq: number, claim_id: number, entry }
+    }
+
+    pub async fn admit(&self, job: Job, entry: Entry) -> Admitted {
+        self.ledger.admit(&[self.admission(job, entry)]).await.unwrap()[0]
+    }
+
+    pub fn readmission(&self, id: &str, from: From, entry: Entry) -> Readmission {
+        Readmission { id: id.into(), account: None, claim_id: self.unique(), from, entry }
+    }
+
+    pub async fn readmit(&self, id: &str, from: From, entry: Entry) -> Readmitted {
+        self.ledger.readmit(&[self.readmission(id, from, entry)]).await.unwrap()[0]
+    }
+
+    pub async fn record(&self, id: &str, request: u32, outcome: Outcome, next: Next) -> bool {
+        self.ledger.record(&[record(id, request, outcome, next)]).await.unwrap()[0]
+    }
+
+    /// A job whose first attempt is under way.
+    pub async fn claimed(&self, id: &str) {
+        assert_eq!(self.admit(job(id), Entry::Claim).await, FIRST);
+    }
+
+    /// A job that has been released.
+    pub async fn queued(&self, id: &str) {
+        let past = self.now() - chrono::Duration::seconds(60);
+        assert_eq!(self.admit(job(id), wait_until(past)).await, Admitted::Stored);
+        let due = self.upkeep.release_due(self.now(), 100).await.unwrap();
+        assert!(due.iter().any(|released| released.job.id == id));
+    }
+
+    /// The claims that have run out, as soon as there are any.
+    pub async fn stale(&self) -> Vec<StaleClaim> {
+        for _ in 0..LOOKS {
+            let stale = self.upkeep.stale_claims(100).await.unwrap();
+            if !stale.is_empty() {
+                return stale;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+        panic!("no claim runs out")
+    }
+
+    /// The jobs that were released and have not come back, as soon as there are any.
+    pub async fn lost(&self, age: u32) -> Vec<String> {
+        for _ in 0..LOOKS {
+            let lost = self.upkeep.release_lost(age, 100).await.unwrap();
+            if !lost.is_empty() {
+                return ids(&lost);
+            }
+            tokio::time::sleep(TICK).await;
+        }
+        panic!("no job is lost")
+    }
+
+    pub async fn outcome(&self, id: &str, attempt: u32) -> Option<Outcome> {
+        self.look.outcome(id, attempt).await
+    }
+
+    /// The state of a job, as a repeat of its message is told.
+    pub async fn state(&self, id: &str) -> dispatcher::domain::job::State {
+        match self.admit(job(id), Entry::Claim).await {
+            Admitted::Repeat(state) => state,
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+}
+
+pub const FIRST: Admitted = Admitted::Claimed(Claim { attempts: 1, request: 1 });
+
+/// A job; its id says everything.
+pub fn job(id: &str) -> Job {
+    Job {
+        id: id.into(),
+        mobile: Mobile::parse("13800138000").unwrap(),
+        payload: Payload::Text(format!("the text of {id}")),
+        account: "main".into(),
+        priority: Priority::Normal,
+        not_before: None,
+        expires_at: None,
+        on_unknown: OnUnknown::Hold,
+        metadata: Some("{\"order\":1}".into()),
+        published_at: None,
+        traceparent: None,
+    }
+}
+
+pub fn wait_until(at: Timestamp) -> Entry {
+    Entry::Wait { reason: WaitReason::Scheduled, due_at: Some(at), on_room: false }
+}
+
+pub fn wait_for_room() -> Entry {
+    Entry::Wait { reason: WaitReason::AccountPaused, due_at: None, on_room: true }
+}
+
+pub fn retry_at(at: Timestamp) -> Next {
+    Next::Wait { reason: WaitReason::Retry, due_at: Some(at) }
+}
+
+/// What became of an attempt.
+pub fn record(id: &str, request: u32, outcome: Outcome, next: Next) -> Record {
+    let accepted = Answer { code: 2, message: "ok".into(), smsid: Some("77".into()) };
+    let spent = !matches!(outcome, Outcome::Account | Outcome::NotSent);
+    Record {
+        id: id.into(),
+        request,
+        decision: Decision { outcome, next, spent },
+        answer: (outcome == Outcome::Accepted).then_some(accepted),
+        message: "words".into(),
+    }
+}
+
+pub fn ids(released: &[Released]) -> Vec<String> {
+    released.iter().map(|released| released.job.id.clone()).collect()
+}
+
+/// Every case, as a test of its own, on `$fixture`.
+macro_rules! conformance {
+    ($fixture:path; $($module:ident :: $case:ident $(with $lease:expr)?;)+) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                let lease = std::time::Duration::from_secs(60);
+                $(let lease = { let _ = lease; $lease };)?
+                crate::suite::$module::$case($fixture(lease).await).await;
+            }
+        )+
+    };
+}
+
+/// The list of the cases.
+macro_rules! every_case {
+    ($fixture:path) => {
+        crate::suite::conformance! { $fixture;
+            ledger::an_id_is_claimed_once;
+            ledger::a_lost_answer_is_found_again;
+            ledger::a_row_at_fault_refuses_the_batch;
+            ledger::a_released_job_is_claimed_by_one_copy;
+            ledger::a_job_is_claimed_again_only_where_it_was_left;
+            ledger::an_outcome_ends_its_own_attempt_only;
+            ledger::a_late_acceptance_lands_and_a_late_failure_does_not;
+            ledger::what_did_not_leave_gives_the_attempt_back;
+            ledger::a_correction_keeps_the_count_of_attempts;
+            ledger::a_message_that_is_no_job_is_kept;
+            upkeep::what_is_due_is_released_in_order;
+            upkeep::what_waits_for_room_is_released_by_account_and_priority;
+            upkeep::a_released_job_comes_back_whole;
+            upkeep::a_job_that_does_not_come_back_is_lost;
+            upkeep::a_claim_protects_its_attempt;
+            upkeep::a_claim_runs_out with std::time::Duration::ZERO;
+            upkeep::what_waits_beyond_its_time_expires;
+            upkeep::settled_jobs_are_pruned;
+            upkeep::an_account_pauses_and_resumes_once;
+            upkeep::parked_jobs_change_their_account;
+            upkeep::what_is_parked_is_told_by_number;
+            upkeep::what_waits_is_counted;
+        }
+    };
+}
+
+pub(crate) use conformance;
+pub(crate) use every_case;

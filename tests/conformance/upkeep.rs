@@ -1,0 +1,170 @@
+//! The duties: each statement takes the rows that it says, in order, and no others.
+
+use chrono::Duration;
+use dispatcher::dispatch::ports::*;
+use dispatcher::domain::decide::Next;
+use dispatcher::domain::job::{Job, Outcome, Payload, Priority, State, WaitReason};
+
+use super::*;
+
+pub async fn what_is_due_is_released_in_order(pg: Pg) {
+    let now = pg.now();
+    let limited = |ms| Entry::Wait {
+        reason: WaitReason::RateLimited,
+        due_at: Some(now + Duration::milliseconds(ms)),
+        on_room: false,
+    };
+    let soon = now + Duration::milliseconds(400);
+    let waits = [
+        ("third", limited(400)),
+        ("first", wait_until(now - Duration::seconds(2))),
+        ("second", wait_until(now - Duration::seconds(1))),
+        ("not yet", wait_until(soon)),
+        ("far", limited(600)),
+        ("room", wait_for_room()),
+    ];
+    for (id, entry) in waits {
+        assert_eq!(pg.admit(job(id), entry).await, Admitted::Stored);
+    }
+    assert_eq!(ids(&pg.upkeep.release_due(now, 2).await.unwrap()), ["first", "second"]);
+    assert_eq!(ids(&pg.upkeep.release_due(now, 10).await.unwrap()), ["third"], "a number's slot is met a little early");
+    assert_eq!(ids(&pg.upkeep.release_due(soon, 10).await.unwrap()), ["not yet", "far"]);
+    assert_eq!(pg.state("first").await, State::Queued);
+}
+
+pub async fn what_waits_for_room_is_released_by_account_and_priority(pg: Pg) {
+    let bulk = |id: &str| Job { priority: Priority::Bulk, ..job(id) };
+    let other = |id: &str| Job { account: "other".into(), ..job(id) };
+    for job in [job("a"), bulk("bulk"), job("b"), other("other"), job("c")] {
+        assert_eq!(pg.admit(job, wait_for_room()).await, Admitted::Stored);
+    }
+    let room = |limit| pg.upkeep.release_room("main", Priority::Normal, limit);
+    assert_eq!(ids(&room(2).await.unwrap()), ["a", "b"]);
+    assert_eq!(ids(&room(2).await.unwrap()), ["c"]);
+    assert_eq!(ids(&room(2).await.unwrap()), Vec::<String>::new());
+    assert_eq!(ids(&pg.upkeep.release_room("other", Priority::Normal, 9).await.unwrap()), ["other"]);
+}
+
+pub async fn a_released_job_comes_back_whole(pg: Pg) {
+    let whole = Job {
+        payload: Payload::Template { id: "7".into(), variables: vec!["一".into(), "".into()] },
+        priority: Priority::High,
+        expires_at: Some("2100-01-01T00:00:00.5Z".parse().unwrap()),
+        not_before: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+        published_at: Some("2026-01-01T00:00:00.123Z".parse().unwrap()),
+        on_unknown: OnUnknown::Resend,
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        metadata: None,
+        ..job("whole")
+    };
+    let row = pg.admission(whole.clone(), wait_for_room());
+    assert_eq!(pg.ledger.admit(std::slice::from_ref(&row)).await.unwrap(), [Admitted::Stored]);
+    let released = pg.upkeep.release_room("main", Priority::High, 9).await.unwrap();
+    assert_eq!((&released[0].job, released[0].seq), (&whole, row.seq));
+}
+
+pub async fn a_job_that_does_not_come_back_is_lost(pg: Pg) {
+    pg.queued("a").await;
+    assert!(pg.upkeep.release_lost(60, 10).await.unwrap().is_empty());
+    assert_eq!(pg.lost(0).await, ["a"]);
+    pg.readmit("a", From::Queued, Entry::Claim).await;
+    assert!(pg.upkeep.release_lost(0, 10).await.unwrap().is_empty());
+}
+
+pub async fn a_claim_protects_its_attempt(pg: Pg) {
+    pg.claimed("a").await;
+    assert!(pg.upkeep.stale_claims(10).await.unwrap().is_empty());
+}
+
+pub async fn a_claim_runs_out(pg: Pg) {
+    let resend = Job { on_unknown: OnUnknown::Resend, ..job("a") };
+    assert_eq!(pg.admit(resend, Entry::Claim).await, FIRST);
+    let claim = Claim { attempts: 1, request: 1 };
+    let stale = StaleClaim { id: "a".into(), account: "main".into(), claim, on_unknown: OnUnknown::Resend };
+    assert_eq!(pg.stale().await, [stale]);
+    assert!(pg.record("a", 1, Outcome::Unknown, Next::InDoubt).await);
+    assert!(pg.upkeep.stale_claims(10).await.unwrap().is_empty());
+}
+
+pub async fn what_waits_beyond_its_time_expires(pg: Pg) {
+    let now = pg.now();
+    let expires = |id: &str, seconds| Job { expires_at: Some(now + Duration::seconds(seconds)), ..job(id) };
+    let past = wait_until(now - Duration::seconds(60));
+    for (job, entry) in [
+        (expires("queued", 5), past),
+        (expires("room", 5), wait_for_room()),
+        (expires("later", 50), wait_for_room()),
+        (expires("claimed", 5), Entry::Claim),
+        (job("never"), wait_for_room()),
+    ] {
+        pg.admit(job, entry).await;
+    }
+    pg.upkeep.release_due(now, 10).await.unwrap();
+    let late = now + Duration::seconds(5);
+    assert_eq!(pg.upkeep.expire(late, 10).await.unwrap(), [("main".to_owned(), 2)]);
+    assert!(pg.upkeep.expire(late, 10).await.unwrap().is_empty());
+    assert_eq!(pg.state("queued").await, State::Expired);
+    assert_eq!(pg.state("claimed").await, State::Submitting);
+}
+
+pub async fn settled_jobs_are_pruned(pg: Pg) {
+    pg.admit(job("expired"), Entry::Expired).await;
+    pg.admit(job("waits"), wait_for_room()).await;
+    pg.claimed("claimed").await;
+    pg.claimed("doubted").await;
+    assert!(pg.record("doubted", 1, Outcome::Unknown, Next::InDoubt).await);
+    assert_eq!(pg.upkeep.prune(pg.now() - Duration::seconds(60), 10).await.unwrap(), 0);
+    assert_eq!(pg.upkeep.prune(pg.now() + Duration::seconds(60), 10).await.unwrap(), 1);
+    assert_eq!(pg.admit(job("expired"), Entry::Claim).await, FIRST, "its id is free again");
+    assert_eq!(pg.state("doubted").await, State::InDoubt);
+}
+
+pub async fn an_account_pauses_and_resumes_once(pg: Pg) {
+    let names = ["main".to_owned()];
+    let row = |paused| AccountRow { name: "main".into(), paused };
+    assert!(!pg.upkeep.pause("main", "nobody knows it").await.unwrap());
+    assert_eq!(pg.upkeep.accounts(&names).await.unwrap(), [row(None)]);
+    assert!(pg.upkeep.pause("main", "no balance").await.unwrap());
+    assert!(!pg.upkeep.pause("main", "again").await.unwrap());
+    let pause = Pause { by_operator: false, reason: "no balance".into() };
+    assert_eq!(pg.upkeep.accounts(&names).await.unwrap(), [row(Some(pause))]);
+    assert!(pg.upkeep.resume("main").await.unwrap());
+    assert!(!pg.upkeep.resume("main").await.unwrap());
+}
+
+pub async fn parked_jobs_change_their_account(pg: Pg) {
+    for id in ["a", "b"] {
+        pg.admit(job(id), wait_for_room()).await;
+    }
+    pg.admit(job("due"), wait_until(pg.now() + Duration::seconds(60))).await;
+    assert_eq!(pg.upkeep.reroute("main", "backup", 1).await.unwrap(), [Priority::Normal]);
+    assert_eq!(ids(&pg.upkeep.release_room("backup", Priority::Normal, 9).await.unwrap()), ["a"]);
+    assert_eq!(pg.upkeep.reroute("main", "backup", 9).await.unwrap(), [Priority::Normal]);
+    assert!(pg.upkeep.reroute("main", "backup", 9).await.unwrap().is_empty());
+    assert_eq!(pg.state("a").await, State::Queued, "its digest is still the publisher's");
+}
+
+pub async fn what_is_parked_is_told_by_number(pg: Pg) {
+    let now = pg.now();
+    let due = |seconds| now + Duration::seconds(seconds);
+    let limited = |at| Entry::Wait { reason: WaitReason::RateLimited, due_at: Some(at), on_room: false };
+    pg.admit(job("a"), limited(due(1))).await;
+    pg.admit(job("b"), limited(due(9))).await;
+    pg.admit(job("c"), wait_for_room()).await;
+    pg.admit(job("scheduled"), wait_until(due(5))).await;
+    let mut lines = pg.upkeep.parked().await.unwrap();
+    lines.sort_by_key(|line| line.on_room);
+    let told: Vec<_> = lines.iter().map(|line| (line.on_room, line.jobs, line.priority)).collect();
+    assert_eq!(told, [(false, 2, Priority::Normal), (true, 1, Priority::Normal)]);
+    let off = lines[0].due_at - due(9);
+    assert!(off.abs() < Duration::milliseconds(1), "the last slot counts: {off}");
+}
+
+pub async fn what_waits_is_counted(pg: Pg) {
+    pg.admit(job("a"), wait_for_room()).await;
+    pg.admit(job("b"), wait_for_room()).await;
+    pg.claimed("c").await;
+    assert!(pg.record("c", 1, Outcome::Unknown, Next::InDoubt).await);
+    let waiting = pg.upkeep.waiting().await.unwrap();
+    assert_eq!((waiting.by_reason, waiting.in_doubt), (vec![(WaitReason::AccountPaused, 2)], 1));
+}

@@ -1,0 +1,33 @@
+//! The in-memory Postgres passes the cases of the real one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dispatcher::dispatch::ports::Boxed;
+use dispatcher::domain::job::{Outcome, Timestamp};
+
+use crate::postgres::{Postgres, Tables};
+use crate::process::{Link, Process};
+use crate::suite::{Look, Pg, every_case};
+use crate::world::World;
+
+struct Inside(Arc<World>);
+
+impl Look for Inside {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn outcome<'a>(&'a self, id: &'a str, attempt: u32) -> Boxed<'a, Option<Outcome>> {
+        Box::pin(async move { self.0.tables().attempts[&(id.to_owned(), attempt)].outcome })
+    }
+}
+
+async fn in_memory(lease: Duration) -> Pg {
+    tokio::time::pause();
+    let world = World::new(fastrand::Rng::with_seed(1), 1, Tables { lease, ..Tables::default() }, false);
+    let link = Link { world: world.clone(), process: Process::new(0) };
+    Pg::new(Arc::new(Postgres(link)), Inside(world))
+}
+
+every_case!(crate::conformance::in_memory);

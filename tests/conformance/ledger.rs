@@ -12,14 +12,17 @@ pub async fn an_id_is_claimed_once(pg: Pg) {
     let other = Job { payload: Payload::Text("another text".into()), ..job("a") };
     let rows = [
         pg.admission(job("a"), Entry::Claim),
-        pg.admission(job("a"), Entry::Claim),
-        pg.admission(other, Entry::Claim),
         pg.admission(job("b"), Entry::Expired),
+        pg.admission(job("a"), Entry::Claim),
         pg.admission(job("c"), wait_for_room()),
     ];
     let answers = pg.ledger.admit(&rows).await.unwrap();
     let repeat = Admitted::Repeat(State::Submitting);
-    assert_eq!(answers, [FIRST, repeat, Admitted::Conflict, Admitted::Stored, Admitted::Stored]);
+    assert_eq!([answers[1], answers[3]], [Admitted::Stored, Admitted::Stored]);
+    let twice = [answers[0], answers[2]];
+    assert!(twice == [FIRST, repeat] || twice == [repeat, FIRST], "one of two in a batch: {twice:?}");
+    assert_eq!(pg.admit(job("a"), Entry::Claim).await, repeat);
+    assert_eq!(pg.admit(other, Entry::Claim).await, Admitted::Conflict);
     assert_eq!(pg.state("b").await, State::Expired);
     assert_eq!(pg.state("c").await, State::Waiting);
 }

@@ -12,8 +12,12 @@ mod wire;
 
 // Parts by themselves.
 mod cli;
+mod conformance;
 mod gateway;
 mod readme;
 mod simulator;
 
+// What tests share.
+#[path = "../conformance/mod.rs"]
+mod suite;
 mod support;

@@ -189,13 +189,13 @@ impl Evidence<'_> {
         for call in self.calls.iter().filter(|call| !self.ended.contains(&call.process)) {
             let Some(Reply::Answer(answer)) = &call.heard else { continue };
             let attempt = self.tables.attempts.get(&(call.job.clone(), call.request));
-            let expected =
-                if answer.smsid.is_none() && answer.code == 2 { Outcome::Unknown } else { class(answer.code) };
+            // Taken, but nothing to match a receipt with: not believed.
+            let unknown = answer.code == 2 && answer.smsid.is_none();
+            let (expected, code) =
+                if unknown { (Outcome::Unknown, None) } else { (class(answer.code), Some(answer.code)) };
             let as_told = attempt.is_some_and(|attempt| {
                 // A second expired password in a row is the account's matter.
                 let turned = expected == Outcome::Resign && attempt.outcome == Some(Outcome::Account);
-                // A code stands for an outcome that is known.
-                let code = Some(answer.code).filter(|_| expected != Outcome::Unknown);
                 attempt.code == code && (attempt.outcome == Some(expected) || turned)
             });
             if !as_told {

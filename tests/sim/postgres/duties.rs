@@ -12,6 +12,15 @@ const AHEAD: chrono::Duration = chrono::Duration::milliseconds(500);
 
 const NO_WAIT: (Option<WaitReason>, Option<Timestamp>, bool) = (None, None, false);
 
+/// What is parked for one number.
+#[derive(Default)]
+struct Line {
+    due: Option<Timestamp>,
+    jobs: u32,
+    first_seq: i64,
+    published: Option<Timestamp>,
+}
+
 fn released(row: &JobRow) -> Released {
     Released { job: Job { account: row.account.clone(), ..(*row.job).clone() }, seq: row.seq }
 }
@@ -139,23 +148,23 @@ impl Tables {
         };
         for row in self.jobs.values().filter(parked) {
             let key = (row.account.clone(), row.job.mobile, row.job.priority, row.on_room);
-            let (due, jobs, first, last) = lines.entry(key).or_insert((None, 0, row.seq, None));
-            *due = row.due_at.max(*due);
-            *jobs += 1;
-            *first = row.seq.min(*first);
-            *last = row.job.published_at.max(*last);
+            let line = lines.entry(key).or_insert(Line { first_seq: row.seq, ..Line::default() });
+            line.due = row.due_at.max(line.due);
+            line.jobs += 1;
+            line.first_seq = row.seq.min(line.first_seq);
+            line.published = row.job.published_at.max(line.published);
         }
         lines
             .into_iter()
-            .map(|((account, mobile, priority, on_room), (due, jobs, first_seq, published_at))| ParkedJobs {
+            .map(|((account, mobile, priority, on_room), line)| ParkedJobs {
                 account,
                 mobile,
                 priority,
-                due_at: due.unwrap_or(now),
+                due_at: line.due.unwrap_or(now),
                 on_room,
-                jobs,
-                first_seq,
-                published_at,
+                jobs: line.jobs,
+                first_seq: line.first_seq,
+                published_at: line.published,
             })
             .collect()
     }

@@ -110,7 +110,7 @@ impl Tables {
             return Err(LedgerError::Refused("a NUL character (22021)".into()));
         }
         let mut inserted = BTreeSet::new();
-        for row in rows {
+        for row in in_turn(rows, self.last_wins) {
             if self.jobs.contains_key(&row.job.id) {
                 continue;
             }

@@ -127,10 +127,6 @@ async fn the_order_of_a_number_survives_restarts() {
     stage.submissions(8).await;
     stage.publish("normal", &jobs(0, 28, 4)).await;
     stage.states("accepted 32").await;
-    let submissions = stage.gateway.submissions();
-    assert_eq!(contents(&submissions, &number(0)), texts(32));
-    let times = times(&submissions, &number(0));
-    let gaps: Vec<i64> = times.windows(2).map(|pair| ((pair[1] - pair[0]) * 1e3) as i64).collect();
-    assert!(closest(&times) >= 0.25 * 0.95, "{gaps:?} ms apart at four a second");
+    assert_eq!(contents(&stage.gateway.submissions(), &number(0)), texts(32));
     stage.finish().await;
 }

@@ -17,7 +17,7 @@ use crate::world::World;
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// The job, and what was said.
     pub job: String,

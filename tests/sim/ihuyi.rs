@@ -17,7 +17,7 @@ use crate::world::World;
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// The job, and what was said.
     pub job: String,
@@ -79,6 +79,7 @@ impl Fate {
             () if text.contains("refused") => 4072,
             () if world.chance(faults.retry) => [0, 4080][world.rng().usize(..2)],
             () if world.chance(faults.resign) => 40501,
+            () if world.chance(faults.tomorrow) => 4082,
             () => 2,
         };
         let slow = world.chance(faults.slow);
@@ -193,6 +194,7 @@ pub fn class(code: i64) -> Outcome {
         4072 => Outcome::Permanent,
         4051 => Outcome::Account,
         40501 => Outcome::Resign,
+        4082 => Outcome::Tomorrow,
         _ => Outcome::Retry,
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dispatcher::domain::job::{Job, OnUnknown, Outcome, State};
+use dispatcher::domain::job::{Job, OnUnknown, Outcome, State, WaitReason};
 use dispatcher::domain::verdict::Reply;
 
 use crate::ihuyi::{Call, class};
@@ -20,11 +20,15 @@ const TOLERANCE: Duration = Duration::from_millis(3);
 pub fn at_rest(world: &World, story: &Story) -> bool {
     let (ready, unacked, _) = world.broker.held();
     let tables = world.tables();
-    let settled = |row: &JobRow| row.state.is_settled() || row.state == State::InDoubt;
     let known = |job: &Job| tables.jobs.contains_key(&job.id);
     ready + unacked == 0
-        && tables.jobs.values().all(settled)
+        && tables.jobs.values().all(rests)
         && story.letters.iter().filter_map(|letter| letter.job()).all(known)
+}
+
+/// The dispatcher has nothing to do for the job, today.
+fn rests(row: &JobRow) -> bool {
+    row.state.is_settled() || row.state == State::InDoubt || row.wait_reason == Some(WaitReason::NumberLimit)
 }
 
 /// Everything that is known at the end.
@@ -72,7 +76,7 @@ impl Evidence<'_> {
             self.violation(format!("{ready} messages are ready, {unacked} not acknowledged, {dead} dead"));
         }
         for (id, row) in &self.tables.jobs {
-            if !row.state.is_settled() && row.state != State::InDoubt {
+            if !rests(row) {
                 self.violation(format!("{id} is left {} ({:?})", row.state, row.wait_reason));
             }
         }
@@ -172,6 +176,14 @@ impl Evidence<'_> {
                 }
                 if row.job.expires_at.is_none_or(|at| at > row.updated_at) {
                     complain("it had time left");
+                }
+            }
+            State::Waiting if row.wait_reason == Some(WaitReason::NumberLimit) => {
+                if last_outcome != Some(Outcome::Tomorrow) {
+                    complain("its number has not had its messages of the day");
+                }
+                if !taken.is_empty() && !resend {
+                    complain("the gateway took it");
                 }
             }
             state => complain(&format!("nobody asked for {state}")),

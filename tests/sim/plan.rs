@@ -47,6 +47,8 @@ pub struct GatewayFaults {
     pub retry: f64,
     /// Code 40501.
     pub resign: f64,
+    /// Code 4082: the number has had its five of the day.
+    pub tomorrow: f64,
     /// The answer comes after seconds, perhaps after the time-out.
     pub slow: f64,
 }
@@ -83,6 +85,7 @@ impl Weather {
                 no_smsid: rate(0.05),
                 retry: rate(0.3),
                 resign: rate(0.1),
+                tomorrow: rate(0.1),
                 slow: rate(0.2),
             },
             publish_fails: rate(0.3),

@@ -5,7 +5,7 @@
 //! From outside this is the same as the end of all its tasks at that instant.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use dispatcher::dispatch::ports::Chance;
@@ -19,17 +19,38 @@ pub struct Process {
     index: u32,
     dead: AtomicBool,
     died: Notify,
+    waits: AtomicU32,
+}
+
+/// A process waits for the answer to a slow statement, as long as this lives.
+pub struct Waiting<'a>(&'a Process);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waits.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Process {
     /// A living one.
     pub fn new(index: u32) -> Arc<Process> {
-        Arc::new(Process { index, dead: AtomicBool::new(false), died: Notify::new() })
+        Arc::new(Process { index, dead: AtomicBool::new(false), died: Notify::new(), waits: AtomicU32::new(0) })
     }
 
     /// Its number, from 0.
     pub fn index(&self) -> u32 {
         self.index
+    }
+
+    /// It begins to wait for a slow answer.
+    pub fn wait(&self) -> Waiting<'_> {
+        self.waits.fetch_add(1, Ordering::SeqCst);
+        Waiting(self)
+    }
+
+    /// An answer is still on its way to it.
+    pub fn is_waiting(&self) -> bool {
+        self.waits.load(Ordering::SeqCst) > 0
     }
 
     /// It does nothing any more.

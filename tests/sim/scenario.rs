@@ -1,6 +1,7 @@
 //! The story of one seed: publishers publish, processes run and die, services fail; then all is well
 //! again, everything comes to rest, and the promises are checked.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::broker::{JobPublisher, JobSource};
-use crate::ihuyi::{Client, TIMEOUT};
+use crate::ihuyi::{Call, Client, TIMEOUT};
 use crate::invariants;
 use crate::jobs::{Letter, letters};
 use crate::lease::ShardLease;
@@ -119,6 +120,12 @@ struct Slot {
     stop: Notify,
 }
 
+impl Slot {
+    fn is_waiting(&self) -> bool {
+        self.current.lock().unwrap().as_ref().is_some_and(|process| !process.is_dead() && process.is_waiting())
+    }
+}
+
 struct Cast {
     story: Arc<Story>,
     mutant: Option<Mutant>,
@@ -127,13 +134,24 @@ struct Cast {
     incarnations: AtomicU32,
 }
 
-/// Lives through the story of a seed. Returns what promises were broken.
-pub fn run(seed: u64, mutant: Option<Mutant>, noisy: bool) -> Vec<String> {
+/// How a story ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The promises that were broken.
+    pub broken: Vec<String>,
+    /// The states of jobs, the outcomes of attempts, and other things that came about.
+    pub seen: BTreeSet<&'static str>,
+    /// Everything that the gateway heard, to the millisecond.
+    pub calls: Vec<Call>,
+}
+
+/// Lives through the story of a seed.
+pub fn run(seed: u64, mutant: Option<Mutant>, noisy: bool) -> Ending {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(live(Story::new(seed), mutant, noisy))
 }
 
-async fn live(mut story: Story, mutant: Option<Mutant>, noisy: bool) -> Vec<String> {
+async fn live(mut story: Story, mutant: Option<Mutant>, noisy: bool) -> Ending {
     let tables = Tables { lease: TIMEOUT + CLAIM_MARGIN, ..Tables::default() };
     let world = World::new(story.rng.fork(), story.prefetch, tables, noisy);
     *world.weather() = story.weather.clone();
@@ -151,7 +169,24 @@ async fn live(mut story: Story, mutant: Option<Mutant>, noisy: bool) -> Vec<Stri
     world.note(|| "all is well again".into());
     come_to_rest(&cast).await;
     invariants::check(&world, &cast.story);
-    world.violations()
+    Ending { broken: world.violations(), seen: seen(&world), calls: world.ihuyi.calls() }
+}
+
+fn seen(world: &World) -> BTreeSet<&'static str> {
+    let tables = world.tables();
+    let states = tables.jobs.values().map(|row| row.state.as_str());
+    let outcomes = tables.attempts.values().filter_map(|attempt| Some(attempt.outcome?.as_str()));
+    let rejections = tables.rejections.iter().map(|rejection| rejection.reason);
+    let mut seen: BTreeSet<&'static str> = states.chain(outcomes).chain(rejections).collect();
+    let calls = world.ihuyi.calls();
+    let twice = |call: &Call| calls.iter().filter(|other| other.job == call.job && other.taken.is_some()).count() > 1;
+    if calls.iter().any(twice) {
+        seen.insert("resent");
+    }
+    if calls.iter().any(|call| call.taken.is_some() && call.heard.is_none()) {
+        seen.insert("killed on the wire");
+    }
+    seen
 }
 
 /// Publishers publish each letter until it is confirmed.
@@ -269,6 +304,7 @@ async fn come_to_rest(cast: &Cast) {
             return cast.world.violation("it does not come to rest".into());
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        quiet = if invariants::at_rest(&cast.world, &cast.story) { quiet + 1 } else { 0 };
+        let rests = invariants::at_rest(&cast.world, &cast.story) && !cast.slots.iter().any(Slot::is_waiting);
+        quiet = if rests { quiet + 1 } else { 0 };
     }
 }

@@ -110,6 +110,7 @@ impl Postgres {
         let away = |why: &str| Err(LedgerError::Unavailable(why.to_owned()));
         link.alive().await;
         let fate = Fate::draw(world);
+        let _waits = (fate.before + fate.after > QUICK * 2).then(|| link.process.wait());
         link.travel(fate.before).await;
         if !fate.has_left {
             link.alive().await;

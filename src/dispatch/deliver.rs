@@ -271,7 +271,10 @@ impl Desk {
     async fn submit(&self, attempt: &Attempt<'_>, permit: SemaphorePermit<'_>) -> Reply {
         let Parcel { job, account, pace, .. } = attempt.parcel;
         let departed = pace.now();
-        let reply = self.ports.gateway.submit(*account, job.mobile, &job.payload, self.now()).await;
+        let Submitted { reply, left_at } =
+            self.ports.gateway.submit(*account, job.mobile, &job.payload, self.now()).await;
+        // Connecting takes its time: the number's next request keeps its distance from when this one left.
+        let departed = left_at.map_or(departed, |at| pace.tick_at(at));
         drop(permit);
         let took = pace.now().saturating_sub(departed);
         self.metrics.submit_seconds.with_label_values(&[self.account_name(*account)]).observe(took.as_secs_f64());

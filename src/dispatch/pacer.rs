@@ -67,6 +67,11 @@ impl Pace {
         self.now() + (at - now).to_std().unwrap_or_default()
     }
 
+    /// An instant as a tick; before the session began is its beginning.
+    pub fn tick_at(&self, at: Instant) -> Tick {
+        at.saturating_duration_since(self.begun)
+    }
+
     /// A tick as wall-clock time.
     pub fn wall(&self, at: Tick, now: Timestamp) -> Timestamp {
         let ahead = at.saturating_sub(self.now());

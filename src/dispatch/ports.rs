@@ -5,6 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::domain::decide::Decision;
 use crate::domain::job::{Job, OnUnknown, Payload, Priority, State, Timestamp, WaitReason};
 use crate::domain::message::{Properties, Rejection};
@@ -287,9 +289,24 @@ pub struct PublishError(pub String);
 /// The gateway.
 pub trait Gateway: Send + Sync + 'static {
     /// Submits one message of an account (by its index), signed for `now`.
-    fn submit<'a>(&'a self, account: usize, mobile: Mobile, payload: &'a Payload, now: Timestamp) -> Boxed<'a, Reply>;
+    fn submit<'a>(
+        &'a self,
+        account: usize,
+        mobile: Mobile,
+        payload: &'a Payload,
+        now: Timestamp,
+    ) -> Boxed<'a, Submitted>;
     /// Asks for the account's balance.
     fn balance(&self, account: usize, now: Timestamp) -> Boxed<'_, Balance>;
+}
+
+/// A request, and what came back.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// What came back.
+    pub reply: Reply,
+    /// When the request's first byte was on its way, where that is known: connecting comes before.
+    pub left_at: Option<Instant>,
 }
 
 /// The answer to a balance query.

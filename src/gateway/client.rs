@@ -12,6 +12,7 @@ use super::latch::{Latch, LatchedBody};
 use super::options::{ClientError, ClientOptions, Credentials, Format, Method};
 use super::reply::{self, Balance};
 use super::request;
+use crate::dispatch::ports::Submitted;
 use crate::domain::job::Payload;
 use crate::domain::mobile::Mobile;
 use crate::domain::verdict::Reply;
@@ -71,30 +72,31 @@ impl Client {
         mobile: Mobile,
         payload: &Payload,
         unix_seconds: i64,
-    ) -> Reply {
+    ) -> Submitted {
         let form = request::submit(credentials, mobile, payload, unix_seconds, self.format);
-        match self.exchange(&self.submit_url, form).await {
+        let latch = Latch::default();
+        let reply = match self.exchange(&self.submit_url, form, &latch).await {
             Ok(body) => match reply::submit(&body) {
                 Ok(answer) => Reply::Answer(answer),
                 Err(problem) => Reply::Unknown(problem.into()),
             },
             Err(Failure::NotSent(reason)) => Reply::NotSent(reason),
             Err(Failure::Unknown(reason)) => Reply::Unknown(reason),
-        }
+        };
+        Submitted { reply, left_at: latch.left_at() }
     }
 
     /// Asks how many messages the account has left.
     pub async fn balance(&self, credentials: &Credentials, unix_seconds: i64) -> Balance {
         let form = request::balance(credentials, unix_seconds, self.format);
-        match self.exchange(&self.balance_url, form).await {
+        match self.exchange(&self.balance_url, form, &Latch::default()).await {
             Ok(body) => reply::balance(&body).unwrap_or_else(|problem| Balance::Unavailable(problem.into())),
             Err(Failure::NotSent(reason) | Failure::Unknown(reason)) => Balance::Unavailable(reason),
         }
     }
 
     /// Sends `form` and reads the whole reply.
-    async fn exchange(&self, url: &Url, form: String) -> Result<Bytes, Failure> {
-        let latch = Latch::default();
+    async fn exchange(&self, url: &Url, form: String, latch: &Latch) -> Result<Bytes, Failure> {
         let request = self.request(url, form, latch.clone());
         let response = match self.http.execute(request).await {
             Ok(response) => response,

@@ -11,12 +11,13 @@
 //! Rests on hyper 1 (`proto/h1/dispatch.rs`, `poll_write`); `tests/it/gateway.rs` measures it.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 const WAITING: u8 = 0;
 const STARTED: u8 = 1;
@@ -24,7 +25,13 @@ const CLOSED: u8 = 2;
 
 /// The client's side: shared with one request's body.
 #[derive(Clone, Default)]
-pub(super) struct Latch(Arc<AtomicU8>);
+pub(super) struct Latch(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    step: AtomicU8,
+    started_at: OnceLock<Instant>,
+}
 
 impl Latch {
     /// Forbids the request to leave from now on. False when it may have left before.
@@ -34,16 +41,25 @@ impl Latch {
 
     /// Marks the request as leaving. False when that has been forbidden.
     fn start(&self) -> bool {
-        self.step(STARTED)
+        let started = self.step(STARTED);
+        if started {
+            self.0.started_at.get_or_init(Instant::now);
+        }
+        started
+    }
+
+    /// When the request began to leave.
+    pub(super) fn left_at(&self) -> Option<Instant> {
+        self.0.started_at.get().copied()
     }
 
     fn is_closed(&self) -> bool {
-        self.0.load(Ordering::Acquire) == CLOSED
+        self.0.step.load(Ordering::Acquire) == CLOSED
     }
 
     /// Moves from waiting to `to`; true when it is there now.
     fn step(&self, to: u8) -> bool {
-        match self.0.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire) {
+        match self.0.step.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             Err(now) => now == to,
         }

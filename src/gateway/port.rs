@@ -5,11 +5,10 @@ use chrono::{DateTime, Utc};
 use super::client::Client;
 use super::options::Credentials;
 use super::reply;
-use crate::dispatch::ports::{Balance, Boxed, Gateway};
+use crate::dispatch::ports::{Balance, Boxed, Gateway, Submitted};
 use crate::domain::codes::SUCCESS;
 use crate::domain::job::Payload;
 use crate::domain::mobile::Mobile;
-use crate::domain::verdict::Reply;
 
 /// The gateway with the credentials of every account, in the order of their index.
 pub struct Accounts {
@@ -31,7 +30,7 @@ impl Gateway for Accounts {
         mobile: Mobile,
         payload: &'a Payload,
         now: DateTime<Utc>,
-    ) -> Boxed<'a, Reply> {
+    ) -> Boxed<'a, Submitted> {
         Box::pin(self.client.submit(&self.credentials[account], mobile, payload, now.timestamp()))
     }
 

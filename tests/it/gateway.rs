@@ -144,7 +144,7 @@ fn credentials() -> Credentials {
 
 async fn submit_text(client: &Client, text: &str) -> Reply {
     let payload = Payload::Text(text.into());
-    let reply = client.submit(&credentials(), Mobile::parse(NUMBER).unwrap(), &payload, 1_451_544_941).await;
+    let reply = client.submit(&credentials(), Mobile::parse(NUMBER).unwrap(), &payload, 1_451_544_941).await.reply;
     if let Reply::NotSent(reason) | Reply::Unknown(reason) = &reply {
         for secret in [KEY, NUMBER, text, "http", "127.0.0.1", "sms.php", "%"] {
             assert!(!reason.contains(secret), "`{secret}` in: {reason}");

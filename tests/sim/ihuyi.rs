@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use dispatcher::dispatch::ports::{Balance, Boxed, Gateway};
+use dispatcher::dispatch::ports::{Balance, Boxed, Gateway, Submitted};
 use dispatcher::domain::job::{Outcome, Payload, State, Timestamp};
 use dispatcher::domain::mobile::Mobile;
 use dispatcher::domain::verdict::{Answer, Reply};
@@ -152,8 +152,18 @@ impl Client {
 }
 
 impl Gateway for Client {
-    fn submit<'a>(&'a self, account: usize, mobile: Mobile, payload: &'a Payload, now: Timestamp) -> Boxed<'a, Reply> {
-        Box::pin(self.send(account, mobile, payload, now))
+    fn submit<'a>(
+        &'a self,
+        account: usize,
+        mobile: Mobile,
+        payload: &'a Payload,
+        now: Timestamp,
+    ) -> Boxed<'a, Submitted> {
+        Box::pin(async move {
+            let reply = self.send(account, mobile, payload, now).await;
+            // The dispatcher takes the instant of the call.
+            Submitted { reply, left_at: None }
+        })
     }
 
     fn balance(&self, account: usize, _: Timestamp) -> Boxed<'_, Balance> {

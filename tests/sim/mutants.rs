@@ -121,12 +121,20 @@ impl Intake for EagerIntake {
 struct Sure(Arc<dyn Gateway>);
 
 impl Gateway for Sure {
-    fn submit<'a>(&'a self, account: usize, mobile: Mobile, payload: &'a Payload, now: Timestamp) -> Boxed<'a, Reply> {
+    fn submit<'a>(
+        &'a self,
+        account: usize,
+        mobile: Mobile,
+        payload: &'a Payload,
+        now: Timestamp,
+    ) -> Boxed<'a, Submitted> {
         Box::pin(async move {
-            match self.0.submit(account, mobile, payload, now).await {
+            let Submitted { reply, left_at } = self.0.submit(account, mobile, payload, now).await;
+            let reply = match reply {
                 Reply::Unknown(why) => Reply::NotSent(why),
                 reply => reply,
-            }
+            };
+            Submitted { reply, left_at }
         })
     }
 

@@ -204,7 +204,7 @@ pub struct Admin {
 pub struct Token {
     /// No default: it is said or refused.
     pub role: Role,
-    /// The bearer token, at least 8 characters, no two alike. Always `Some` under [`Needs::Secrets`].
+    /// The bearer token, at least 4 characters, no two alike. Always `Some` under [`Needs::Secrets`].
     pub token: Option<SecretString>,
 }
 
@@ -222,7 +222,7 @@ pub enum Role {
 pub struct Callbacks {
     /// Default `127.0.0.1:9465`; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// The last part of the URL bound at ihuyi: 16 to 128 of `[A-Za-z0-9_-]`. Without it the
+    /// The last part of the URL bound at ihuyi: 4 to 128 of `[A-Za-z0-9_-]`. Without it the
     /// listener stays off.
     pub secret: Option<SecretString>,
     /// Who may post. Empty: anyone who knows the secret.

@@ -135,17 +135,17 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 
 pub(super) fn token(text: &str) -> Result<(), String> {
     match text.len() {
-        0..8 => Err("is too short to be safe: use 8 characters or more, best from `openssl rand -hex 24`".into()),
+        0..4 => Err("is too short to be safe: use 4 characters or more, better 32, best from `openssl rand -hex 24`".into()),
         _ => Ok(()),
     }
 }
 
 pub(super) fn callback_secret(text: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    match (16..=128).contains(&text.len()) && text.chars().all(plain) {
+    match (4..=128).contains(&text.len()) && text.chars().all(plain) {
         true => Ok(()),
         false => {
-            Err("is no secret for a URL: use 16 to 128 of A-Z, a-z, 0-9, _ and -, best from `openssl rand -hex 24`"
+            Err("is no secret for a URL: use 4 to 128 of A-Z, a-z, 0-9, _ and -, best from `openssl rand -hex 24`"
                 .into())
         }
     }

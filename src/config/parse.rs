@@ -135,7 +135,9 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 
 pub(super) fn token(text: &str) -> Result<(), String> {
     match text.len() {
-        0..4 => Err("is too short to be safe: use 4 characters or more, better 32, best from `openssl rand -hex 24`".into()),
+        0..4 => {
+            Err("is too short to be safe: use 4 characters or more, better 32, best from `openssl rand -hex 24`".into())
+        }
         _ => Ok(()),
     }
 }

@@ -16,6 +16,9 @@ pub mod account;
 pub mod bucket;
 pub mod circuit;
 mod tail;
+mod turn;
+
+pub use turn::{Former, Park, Request, Room, Standing, Ticket, Turn, Waited};
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -44,96 +47,6 @@ const OVERDUE: Duration = Duration::from_secs(8);
 /// What the way to the gateway may take from the distance between two requests: it is kept on top, up
 /// to a fiftieth of it, because the limit counts there and not here.
 const JITTER: Duration = Duration::from_millis(20);
-
-/// Names a job in memory.
-pub type Ticket = u64;
-
-/// A job that asks for its turn.
-#[derive(Clone, Copy, Debug)]
-pub struct Request {
-    /// Its name here.
-    pub ticket: Ticket,
-    /// Its number.
-    pub mobile: Mobile,
-    /// The index of its account.
-    pub account: usize,
-    /// Its priority.
-    pub priority: Priority,
-    /// Its place in the order of arrival.
-    pub seq: i64,
-    /// Whether others of its number may stand before it.
-    pub standing: Standing,
-    /// It must not be submitted from then on.
-    pub expires: Option<Tick>,
-}
-
-/// Where a job stands among the parked ones of its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Just published: behind all of them.
-    New,
-    /// It was in the memory of a former owner, which parked others behind it: see [`Pacer::place`].
-    Before,
-    /// It was parked itself and has been released, in order.
-    Released,
-}
-
-/// Jobs that a former owner has parked.
-#[derive(Clone, Copy, Debug)]
-pub struct Former {
-    /// The last slot.
-    pub due: Tick,
-    /// They wait for room, not for their slots.
-    pub on_room: bool,
-    /// How many.
-    pub jobs: u32,
-    /// The place of the first in the order of arrival.
-    pub first_seq: i64,
-    /// When the last one was published.
-    pub published: Option<Timestamp>,
-}
-
-/// What a job is told.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Turn {
-    /// Claim and submit now.
-    Go(Waited),
-    /// Park in Postgres.
-    Park(Park),
-    /// Its expiry came while it waited.
-    Expired,
-}
-
-/// How long a job waited at each limiter.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Waited {
-    /// At its number's.
-    pub mobile: Duration,
-    /// At its account's.
-    pub account: Duration,
-}
-
-/// How a job is parked.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Park {
-    /// `rate_limited` or `account_paused`.
-    pub reason: WaitReason,
-    /// Its slot; `None` while the account is paused.
-    pub due: Option<Tick>,
-    /// Released when its account has room, in order of arrival, instead of at its slot.
-    pub on_room: bool,
-}
-
-/// Parked jobs that an account could take soon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// The index of the account.
-    pub account: usize,
-    /// Of this priority.
-    pub priority: Priority,
-    /// So many.
-    pub jobs: usize,
-}
 
 struct Entry {
     request: Request,

@@ -88,7 +88,12 @@ impl Desk {
         let Some((entry, ticket)) = self.turn(parcel, start).await else { return Delivered::Left };
         let begun = Instant::now();
         let claim = match self.admit(parcel, entry).await {
-            Ok(Some(claim)) => claim,
+            Ok(Some(claim)) => {
+                if let Some(ticket) = ticket {
+                    parcel.pace.act(|pacer, now| pacer.claimed(ticket, now));
+                }
+                claim
+            }
             not_claimed => {
                 if let Some(ticket) = ticket {
                     parcel.pace.act(|pacer, now| pacer.abandoned(ticket, now));
@@ -254,9 +259,12 @@ impl Desk {
         // The semaphores are never closed.
         let permit = self.wires[account].acquire().await.map_err(|_| "the dispatcher has ended")?;
         let pace = &attempt.parcel.pace;
+        if let Some(ticket) = attempt.ticket {
+            pace.until(pace.act(|pacer, _| pacer.due(ticket))).await;
+        }
         let turn = self.departures[account].lock().await;
-        while let Err(at) = pace.act(|pacer, now| pacer.depart(account, now)) {
-            tokio::time::sleep(at.saturating_sub(pace.now())).await;
+        while let Err(at) = pace.act(|pacer, now| pacer.depart(account, attempt.ticket, now)) {
+            pace.until(at).await;
         }
         drop(turn);
         if attempt.claimed.elapsed() > FRESH {

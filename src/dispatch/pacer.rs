@@ -62,6 +62,13 @@ impl Pace {
         self.begun.elapsed()
     }
 
+    /// Waits until then; not at all, if it is past.
+    pub async fn until(&self, at: Tick) {
+        if at > self.now() {
+            tokio::time::sleep_until(self.begun + at).await;
+        }
+    }
+
     /// A wall-clock time on the monotonic clock; the past is now.
     pub fn tick_of(&self, at: Timestamp, now: Timestamp) -> Tick {
         self.now() + (at - now).to_std().unwrap_or_default()

@@ -15,6 +15,8 @@ const PACE_WINDOW: f64 = 2.0;
 const ROOM_LIMIT: usize = 2_000;
 /// About how long the commit of a claim takes on a busy system.
 const COMMIT_SECONDS: f64 = 0.02;
+/// See [`Account::line`].
+const LINE_SECONDS: f64 = 0.25;
 /// A released job that has not come back after this long is no longer counted as on its way.
 const TRANSIT: Duration = Duration::from_secs(5);
 
@@ -52,6 +54,8 @@ pub(super) struct Account {
     pub mode: Mode,
     pub ready: [VecDeque<Ticket>; 3],
     pub in_flight: u32,
+    /// Of those, claimed and not yet departed.
+    undeparted: u32,
     passed_over: [u32; 3],
     pace: [Pace; 3],
     pub parked: [Parked; 3],
@@ -107,6 +111,7 @@ impl Account {
             mode: Mode::Active,
             ready: Default::default(),
             in_flight: 0,
+            undeparted: 0,
             passed_over: [0; 3],
             pace: [Pace::default(); 3],
             parked: [Parked::default(); 3],
@@ -120,7 +125,19 @@ impl Account {
     /// claim that has not left is a doubt after a crash all the same.
     fn claims_at_once(&self, now: Tick) -> u32 {
         let leaving = (self.capacity(now) * COMMIT_SECONDS).ceil() as u32;
-        self.max_in_flight + leaving.clamp(1, self.max_in_flight / 4 + 16)
+        self.max_in_flight + leaving.clamp(2, self.max_in_flight / 4 + 16)
+    }
+
+    /// Jobs between grant and departure at most: a quarter of a second's worth. They stand in one line
+    /// without priority; after a stall it would else be as long as the stall, for good, because the
+    /// plan grants as fast as the gate lets go.
+    fn line(&self) -> u32 {
+        (self.rate * LINE_SECONDS).ceil().clamp(1.0, 1e6) as u32
+    }
+
+    /// A granted job has departed, or will not.
+    pub fn left_line(&mut self) {
+        self.undeparted = self.undeparted.saturating_sub(1);
     }
 
     fn may_send(&self) -> bool {
@@ -130,7 +147,7 @@ impl Account {
     /// Takes the next job in turn if there is a token for it; else says when to ask again (`None`:
     /// when something else happens).
     pub fn next(&mut self, now: Tick) -> Result<Ticket, Option<Tick>> {
-        if !self.may_send() || self.in_flight >= self.claims_at_once(now) {
+        if !self.may_send() || self.in_flight >= self.claims_at_once(now) || self.undeparted >= self.line() {
             return Err(None);
         }
         let priority = self.in_turn().ok_or(None)?;
@@ -144,6 +161,7 @@ impl Account {
             self.last_progress = now;
         }
         self.in_flight += 1;
+        self.undeparted += 1;
         if let Mode::Probing { out } = &mut self.mode {
             *out = true;
         }
@@ -171,6 +189,11 @@ impl Account {
     /// The token of a job that turned out to need none.
     pub fn refund(&self) {
         self.plan.refund();
+    }
+
+    /// Seconds between departure and reply, where known.
+    pub fn reply_seconds(&self) -> f64 {
+        self.reply_seconds.unwrap_or(0.0)
     }
 
     /// Jobs a second that the account can do: its rate, or what the gateway's answers allow with
@@ -264,6 +287,7 @@ mod tests {
         for ms in 0..seconds * 1_000 {
             while let Ok(ticket) = account.next(Duration::from_millis(ms)) {
                 counts[ticket as usize] += 1;
+                account.left_line();
                 account.ready[ticket as usize].push_back(ticket);
             }
         }

@@ -44,6 +44,9 @@ const IDLE: Duration = Duration::from_millis(100);
 /// A job that was granted a place in memory and has not gone after this long is parked after all.
 const OVERDUE: Duration = Duration::from_secs(8);
 
+/// A number's token is taken at most so long before it is due.
+const MAX_LEAD: Duration = Duration::from_millis(50);
+
 /// What the way to the gateway may take from the distance between two requests: it is kept on top, up
 /// to a fiftieth of it, because the limit counts there and not here.
 const JITTER: Duration = Duration::from_millis(20);
@@ -52,7 +55,10 @@ struct Entry {
     request: Request,
     stage: Stage,
     entered: Tick,
+    /// When its number's token is due.
     mobile_granted: Tick,
+    entered_account: Tick,
+    granted: Tick,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +69,8 @@ enum Stage {
     Account,
     /// Told to go.
     Granted,
+    /// On the wire.
+    Departed,
 }
 
 /// The jobs of one number that are in memory. One of them at a time is past the number's limiter.
@@ -85,6 +93,8 @@ pub struct Pacer {
     /// The circuit of the gateway.
     pub circuit: Circuit,
     told: Vec<(Ticket, Turn)>,
+    /// How long a claim takes, averaged.
+    claim_seconds: f64,
 }
 
 impl Pacer {
@@ -102,6 +112,7 @@ impl Pacer {
             tails: Tails::default(),
             circuit: Circuit::default(),
             told: Vec::new(),
+            claim_seconds: 0.0,
         }
     }
 
@@ -112,7 +123,14 @@ impl Pacer {
             self.accounts[request.account].returned(priority);
             self.tails.returned(request.mobile, priority, request.seq);
         }
-        let entry = Entry { request, stage: Stage::Mobile, entered: now, mobile_granted: now };
+        let entry = Entry {
+            request,
+            stage: Stage::Mobile,
+            entered: now,
+            mobile_granted: now,
+            entered_account: now,
+            granted: now,
+        };
         self.entries.insert(ticket, entry);
         if let Some(park) = self.must_park(&request, now) {
             return self.park(ticket, park, now);
@@ -147,8 +165,9 @@ impl Pacer {
             || Park { reason: WaitReason::RateLimited, due: Some(account.slot(request.priority, now)), on_room: true };
         let by_number = |slot: Tick| Park { reason: WaitReason::RateLimited, due: Some(slot), on_room: false };
         let lane_is_parked = account.parked[request.priority.index()].count > 0;
-        if let Some(tail) = self.tails.to_follow(request, now) {
-            return Some(if tail.on_room { by_account() } else { by_number((tail.due + self.spacing()).max(now)) });
+        if let Some((due, on_room)) = self.tails.to_follow(request, now) {
+            let slot = (due + self.spacing(request.account)).max(now);
+            return Some(if on_room { by_account() } else { by_number(slot) });
         }
         if request.standing == Standing::New && lane_is_parked && account.wait(request.priority, now) > IDLE {
             return Some(by_account());
@@ -166,10 +185,17 @@ impl Pacer {
     }
 
     /// Between two slots of a number: its period, and a little more, so that the small delays on
-    /// the way do not add up to a second parking.
-    fn spacing(&self) -> Duration {
+    /// the way do not add up to a second parking; or the time that one takes after another.
+    fn spacing(&self, account: usize) -> Duration {
         let period = self.mobiles.period();
-        period + (period / 50).min(Duration::from_millis(5))
+        let answered = Duration::from_secs_f64(self.accounts[account].reply_seconds().min(60.0)) + self.lead();
+        (period + (period / 50).clamp(Duration::from_millis(2), Duration::from_millis(5))).max(answered)
+    }
+
+    /// A number's token is taken so long before it is due: about what a claim takes, so that the
+    /// request can leave when it is.
+    fn lead(&self) -> Duration {
+        Duration::from_secs_f64(self.claim_seconds).min(self.mobiles.period() / 4).min(MAX_LEAD)
     }
 
     /// When the number would have a token for a newcomer, behind those that wait in memory.
@@ -179,11 +205,12 @@ impl Pacer {
             .lanes
             .get(&mobile)
             .map_or(0, |lane| lane.waiting[..=request.priority.index()].iter().map(VecDeque::len).sum::<usize>());
-        self.mobiles.next_token(mobile).max(now) + self.spacing() * ahead as u32
+        self.mobiles.next_token(mobile).max(now) + self.spacing(request.account) * ahead as u32
     }
 
     /// Lets the first job of a lane through its number's limiter, if it may.
     fn advance_lane(&mut self, mobile: u64, now: Tick) {
+        let lead = self.lead();
         let Some(lane) = self.lanes.get_mut(&mobile) else { return };
         if lane.ahead.is_some() {
             return;
@@ -192,14 +219,16 @@ impl Pacer {
             self.lanes.remove(&mobile);
             return;
         };
-        if let Err(next_token) = self.mobiles.take(mobile, now) {
-            self.lane_wakes.push(Reverse((next_token, mobile)));
+        let due = self.mobiles.next_token(mobile).max(now);
+        if self.mobiles.take(mobile, due.min(now + lead)).is_err() {
+            self.lane_wakes.push(Reverse((due.saturating_sub(lead), mobile)));
             return;
         }
         lane.ahead = queue.pop_front();
         let Some(entry) = lane.ahead.and_then(|ticket| self.entries.get_mut(&ticket)) else { return };
         entry.stage = Stage::Account;
-        entry.mobile_granted = now;
+        entry.mobile_granted = due;
+        entry.entered_account = now;
         let Request { ticket, account, priority, .. } = entry.request;
         self.accounts[account].ready[priority.index()].push_back(ticket);
         self.advance_account(account, now);
@@ -225,9 +254,10 @@ impl Pacer {
     fn grant(&mut self, ticket: Ticket, now: Tick) {
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         entry.stage = Stage::Granted;
+        entry.granted = now;
         let waited = Waited {
-            mobile: entry.mobile_granted.saturating_sub(entry.entered),
-            account: now.saturating_sub(entry.mobile_granted),
+            mobile: entry.entered_account.saturating_sub(entry.entered),
+            account: now.saturating_sub(entry.entered_account),
         };
         self.told.push((ticket, Turn::Go(waited)));
     }
@@ -278,15 +308,38 @@ impl Pacer {
         self.account_wakes.iter().flatten().copied().chain(lanes).min()
     }
 
-    /// May a claimed job of `account` leave now? Else, when to ask again.
-    pub fn depart(&mut self, account: usize, now: Tick) -> Result<(), Tick> {
-        self.accounts[account].gate.take(now)
+    /// The claim of a granted job is committed.
+    pub fn claimed(&mut self, ticket: Ticket, now: Tick) {
+        if let Some(entry) = self.entries.get(&ticket) {
+            let took = now.saturating_sub(entry.granted).as_secs_f64();
+            self.claim_seconds = self.claim_seconds * 0.9 + took * 0.1;
+        }
+    }
+
+    /// When the number's token of a claimed job is due: it was taken a little ahead.
+    pub fn due(&self, ticket: Ticket) -> Tick {
+        self.entries.get(&ticket).map_or(Tick::ZERO, |entry| entry.mobile_granted)
+    }
+
+    /// May a claimed job of `account` leave now? Else, when to ask again. `ticket` is none for one that
+    /// goes past its number's limiter.
+    pub fn depart(&mut self, account: usize, ticket: Option<Ticket>, now: Tick) -> Result<(), Tick> {
+        self.accounts[account].gate.take(now)?;
+        if let Some(entry) = ticket.and_then(|ticket| self.entries.get_mut(&ticket)) {
+            entry.stage = Stage::Departed;
+            self.accounts[account].left_line();
+            self.advance_account(account, now);
+        }
+        Ok(())
     }
 
     /// A granted job is done with the wire: its request left at `departed` and was answered now.
     pub fn replied(&mut self, ticket: Ticket, departed: Tick, now: Tick) {
         let Some(entry) = self.entries.remove(&ticket) else { return };
         let mobile = entry.request.mobile.as_u64();
+        if entry.stage != Stage::Departed {
+            self.accounts[entry.request.account].left_line();
+        }
         self.mobiles.used_later(mobile, entry.mobile_granted, departed);
         self.accounts[entry.request.account].finished(now, Some(now.saturating_sub(departed)));
         self.leave_lane(mobile, ticket, now);
@@ -297,6 +350,9 @@ impl Pacer {
     pub fn abandoned(&mut self, ticket: Ticket, now: Tick) {
         let Some(entry) = self.entries.remove(&ticket) else { return };
         let (mobile, account) = (entry.request.mobile.as_u64(), entry.request.account);
+        if entry.stage != Stage::Departed {
+            self.accounts[account].left_line();
+        }
         self.mobiles.refund(mobile);
         self.accounts[account].refund();
         self.accounts[account].finished(now, None);
@@ -355,7 +411,7 @@ impl Pacer {
     /// The jobs that wait in memory and match, in order of arrival.
     fn waiting(&self, matches: impl Fn(&Entry) -> bool) -> Vec<Ticket> {
         let mut found: Vec<(i64, Ticket)> = (self.entries.values())
-            .filter(|entry| entry.stage != Stage::Granted && matches(entry))
+            .filter(|entry| matches!(entry.stage, Stage::Mobile | Stage::Account) && matches(entry))
             .map(|entry| (entry.request.seq, entry.request.ticket))
             .collect();
         found.sort_unstable();
@@ -367,7 +423,7 @@ impl Pacer {
     fn withdraw(&mut self, ticket: Ticket, turn: Turn, now: Tick) {
         let Some(Entry { request, stage, .. }) = self.entries.get(&ticket) else { return };
         let (request, stage) = (*request, *stage);
-        if stage == Stage::Granted {
+        if matches!(stage, Stage::Granted | Stage::Departed) {
             return;
         }
         let mobile = request.mobile.as_u64();

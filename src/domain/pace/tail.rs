@@ -1,7 +1,7 @@
 //! Which numbers have jobs parked for a limiter, and where the last of them stands: a newcomer of
 //! the same number and priority goes behind it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::bucket::Tick;
@@ -14,17 +14,24 @@ use crate::domain::mobile::Mobile;
 const GRACE: Duration = Duration::from_secs(60);
 
 /// Where the last parked job of a number stands.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Tail {
     /// Its slot.
-    pub due: Tick,
+    due: Tick,
     /// It waits for room, not for the slot.
-    pub on_room: bool,
+    on_room: bool,
     /// Jobs that are parked or on their way back.
     jobs: u32,
-    /// The last job that had come back and was parked again. Those behind it may be on their way.
-    again: Option<Again>,
+    /// Jobs that had come back and were parked again, by their place. Those behind them may be on
+    /// their way, and must not go first.
+    again: BTreeMap<i64, Again>,
     former: Option<FormerOwner>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Again {
+    due: Tick,
+    on_room: bool,
 }
 
 /// What is known of the jobs that a former owner has parked.
@@ -39,13 +46,6 @@ struct FormerOwner {
 /// Room for so many places before the first parked job: microseconds in the order of arrival.
 const PLACES: i64 = 1_000_000;
 
-#[derive(Clone, Copy, Debug)]
-struct Again {
-    seq: i64,
-    due: Tick,
-    on_room: bool,
-}
-
 /// The tails of all numbers with parked jobs.
 #[derive(Default)]
 pub(super) struct Tails {
@@ -54,14 +54,15 @@ pub(super) struct Tails {
 }
 
 impl Tails {
-    /// The parked job that `request` must go behind, if there is one.
-    pub fn to_follow(&self, request: &Request, now: Tick) -> Option<Tail> {
+    /// The slot of the parked job that `request` must go behind, if there is one, and whether that one
+    /// waits for room instead.
+    pub fn to_follow(&self, request: &Request, now: Tick) -> Option<(Tick, bool)> {
         let tail = self.tails.get(&(request.mobile.as_u64(), request.priority))?;
-        if request.standing != Standing::New {
-            let again = tail.again.filter(|again| request.seq > again.seq && now < again.due + GRACE)?;
-            return Some(Tail { due: again.due, on_room: again.on_room, ..*tail });
+        if request.standing == Standing::New {
+            return (tail.jobs > 0 && now < tail.due + GRACE).then_some((tail.due, tail.on_room));
         }
-        (tail.jobs > 0 && now < tail.due + GRACE).then_some(*tail)
+        let before = tail.again.range(..request.seq).rev().map(|(_, again)| again);
+        before.into_iter().find(|again| now < again.due + GRACE).map(|again| (again.due, again.on_room))
     }
 
     /// `request` is parked at `due`.
@@ -69,7 +70,7 @@ impl Tails {
         let tail = self.tails.entry((request.mobile.as_u64(), request.priority)).or_default();
         tail.jobs += 1;
         if request.standing != Standing::New {
-            tail.again = Some(Again { seq: request.seq, due, on_room });
+            tail.again.insert(request.seq, Again { due, on_room });
         }
         if request.standing == Standing::New || due >= tail.due {
             tail.due = tail.due.max(due);
@@ -81,7 +82,7 @@ impl Tails {
     pub fn restore(&mut self, mobile: Mobile, priority: Priority, former: Former) {
         let owner = FormerOwner { next_place: former.first_seq - PLACES, published: former.published };
         let Former { due, on_room, jobs, .. } = former;
-        let tail = Tail { due, on_room, jobs, again: None, former: Some(owner) };
+        let tail = Tail { due, on_room, jobs, again: BTreeMap::new(), former: Some(owner) };
         self.tails.insert((mobile.as_u64(), priority), tail);
     }
 
@@ -100,7 +101,7 @@ impl Tails {
         let key = (mobile.as_u64(), priority);
         let Some(tail) = self.tails.get_mut(&key) else { return };
         tail.jobs = tail.jobs.saturating_sub(1);
-        tail.again = tail.again.filter(|again| again.seq != seq);
+        tail.again.remove(&seq);
         if tail.jobs == 0 {
             self.tails.remove(&key);
         }

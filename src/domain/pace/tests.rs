@@ -18,6 +18,10 @@ struct World {
     sent: Vec<(Tick, Request)>,
     replies: BTreeMap<(Tick, Ticket), Tick>,
     reply_after: Duration,
+    /// Claimed, about to depart; each claim takes a while.
+    line: VecDeque<Ticket>,
+    claims: VecDeque<(Tick, Ticket)>,
+    claim_takes: Duration,
     told: Vec<(Ticket, Turn)>,
     next: i64,
 }
@@ -36,6 +40,9 @@ impl World {
             sent: Vec::new(),
             replies: BTreeMap::new(),
             reply_after: Duration::from_millis(20),
+            line: VecDeque::new(),
+            claims: VecDeque::new(),
+            claim_takes: Duration::ZERO,
             told: Vec::new(),
             next: 1,
         }
@@ -57,15 +64,13 @@ impl World {
     fn settle(&mut self) {
         loop {
             self.pacer.poll(self.now, &mut self.told);
-            if self.told.is_empty() {
+            let departed = self.depart();
+            if self.told.is_empty() && !departed {
                 return;
             }
             for (ticket, turn) in std::mem::take(&mut self.told) {
                 match turn {
-                    Turn::Go(_) => {
-                        self.sent.push((self.now, self.jobs[&ticket]));
-                        self.replies.insert((self.now + self.reply_after, ticket), self.now);
-                    }
+                    Turn::Go(_) => self.claims.push_back((self.now + self.claim_takes, ticket)),
                     Turn::Park(park) => {
                         *self.parks.entry(ticket).or_default() += 1;
                         self.parked.push((ticket, park));
@@ -74,6 +79,26 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Lets go what may: the gate keeps the order.
+    fn depart(&mut self) -> bool {
+        let before = self.sent.len();
+        while let Some((_, ticket)) = self.claims.pop_front_if(|(at, _)| *at <= self.now) {
+            self.pacer.claimed(ticket, self.now);
+            self.line.push_back(ticket);
+        }
+        while let Some(ticket) = self.line.front().copied() {
+            let request = self.jobs[&ticket];
+            if self.pacer.due(ticket) > self.now || self.pacer.depart(request.account, Some(ticket), self.now).is_err()
+            {
+                break;
+            }
+            self.line.pop_front();
+            self.sent.push((self.now, request));
+            self.replies.insert((self.now + self.reply_after, ticket), self.now);
+        }
+        self.sent.len() > before
     }
 
     fn run(&mut self, time: Duration) {
@@ -379,4 +404,54 @@ fn a_job_that_is_stored_after_a_look_for_it_is_looked_for_again() {
     world.pacer.stored(MAIN, Priority::Normal);
     assert_eq!(world.pacer.rooms(world.now), rooms);
     assert!(world.pacer.rooms(world.now).is_empty(), "one look is enough");
+}
+
+#[test]
+fn a_fast_number_keeps_order_and_pace_although_claims_and_answers_take_time() {
+    let mut world = World::new(1_000, 100);
+    world.pacer = {
+        let bucket = Bucket { period: Duration::from_millis(1), burst: 100 };
+        let mobile = Bucket { period: Duration::from_millis(50), burst: 1 };
+        Pacer::new(mobile, &[AccountPace { bucket, max_in_flight: 100 }], Tick::ZERO)
+    };
+    world.claim_takes = Duration::from_millis(9);
+    (0..1_000).for_each(|_| {
+        world.publish(1, MAIN, Priority::Normal);
+    });
+    world.run(Duration::from_secs(56));
+    let order = world.order(|_| true);
+    assert_eq!(order.len(), 1_000);
+    assert!(is_sorted(&order));
+    assert!(world.parks.values().all(|parks| *parks == 1), "{:?}", world.parks.values().max());
+}
+
+#[test]
+fn a_stall_of_claims_leaves_no_line_behind() {
+    let mut world = World::new(100, 256);
+    (0..6_000).for_each(|n| {
+        world.publish(n, MAIN, Priority::Bulk);
+    });
+    world.run(Duration::from_secs(2));
+    world.claim_takes = Duration::from_secs(3);
+    world.run(Duration::from_secs(3));
+    world.claim_takes = Duration::from_millis(5);
+    world.run(Duration::from_secs(4));
+    let high = world.publish(90_000, MAIN, Priority::High);
+    world.run(Duration::from_millis(500));
+    assert!(world.sent.iter().any(|(_, request)| request.ticket == high));
+}
+
+#[test]
+fn jobs_that_are_parked_again_and_again_keep_their_order() {
+    let mut world = World::new(1_000, 100);
+    (0..60).for_each(|_| {
+        world.publish(1, MAIN, Priority::Normal);
+    });
+    world.run(Duration::from_secs(3));
+    // A pause of everything: all that is parked becomes due, and comes back at once.
+    world.now += Duration::from_secs(30);
+    world.run(Duration::from_secs(120));
+    let order = world.order(|_| true);
+    assert_eq!(order.len(), 60);
+    assert!(is_sorted(&order), "{order:?}");
 }

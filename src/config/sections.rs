@@ -70,13 +70,16 @@ fn gateway(table: &mut Table) -> Gateway {
         (false, Some(default)) => table.value("balance_url", default, parse::balance_url),
         (false, None) => table.required("balance_url", parse::balance_url).unwrap_or(submit_url.clone()),
     };
+    // A default gives way to what is written: only two written values can contradict each other.
+    let timeout = table.duration("timeout", 10 * SECOND, 10 * MILLISECOND..=5 * MINUTE);
+    let connecting = (3 * SECOND).min(timeout / 2);
     let gateway = Gateway {
         submit_url,
         balance_url,
         method: table.word("method", Method::Post, &[("GET", Method::Get), ("POST", Method::Post)]),
         format: table.word("format", Format::Json, &[("xml", Format::Xml), ("json", Format::Json)]),
-        timeout: table.duration("timeout", 10 * SECOND, 10 * MILLISECOND..=5 * MINUTE),
-        connect_timeout: table.duration("connect_timeout", 3 * SECOND, MILLISECOND..=5 * MINUTE),
+        timeout,
+        connect_timeout: table.duration("connect_timeout", connecting, MILLISECOND..=5 * MINUTE),
         content_max: table.integer("content_max", 300, 1..=1_000),
     };
     if table.is_sound(&["timeout", "connect_timeout"]) && gateway.connect_timeout >= gateway.timeout {
@@ -123,11 +126,20 @@ fn limits(table: &mut Table) -> Limits {
 }
 
 fn retry(table: &mut Table) -> Retry {
-    let retry = Retry {
+    // A default gives way to what is written.
+    let range = || 10 * MILLISECOND..=30 * DAY;
+    let (has_initial, has_max) = (table.has("initial"), table.has("max"));
+    let mut retry = Retry {
         max_attempts: table.integer("max_attempts", 6, 1..=100),
-        initial: table.duration("initial", 2 * SECOND, 10 * MILLISECOND..=30 * DAY),
-        max: table.duration("max", 10 * MINUTE, 10 * MILLISECOND..=30 * DAY),
+        initial: table.duration("initial", 2 * SECOND, range()),
+        max: table.duration("max", 10 * MINUTE, range()),
     };
+    if !has_initial {
+        retry.initial = retry.initial.min(retry.max);
+    }
+    if !has_max {
+        retry.max = retry.max.max(retry.initial);
+    }
     if table.is_sound(&["initial", "max"]) && retry.initial > retry.max {
         table.problem("initial", "is longer than retry.max: lower it, or raise retry.max");
     }

@@ -408,7 +408,7 @@ fn is_traceparent(text: &str) -> bool {
 /// A name out of a message, fit for a detail: short, printable, and without what might be a number
 /// or a text that slipped into the wrong place.
 fn quoted(name: &str) -> String {
-    let is_name = name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-. ".contains(&byte));
+    let is_name = name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     if is_name && !name.is_empty() && digits < 7 { format!("`{name}`") } else { "(a name not shown here)".into() }
 }

@@ -79,7 +79,7 @@ struct Rhythm {
 const AT_ONCE: usize = 2;
 /// So many rows in the last batch are load.
 const LOAD: usize = 8;
-const GATHER: Duration = Duration::from_millis(8);
+const GATHER: Duration = Duration::from_millis(10);
 /// So many rows may go beside a batch that is under way.
 const ENOUGH: usize = 32;
 /// Or one that has waited so long.
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(rhythm(0, None).begin_at(0, now), None);
         assert_eq!(rhythm(0, None).begin_at(1, now), Some(now));
         assert_eq!(rhythm(0, Some((now, 2))).begin_at(1, ms(1)), Some(ms(1)), "a few rows are no load");
-        assert_eq!(rhythm(0, Some((now, 50))).begin_at(1, ms(1)), Some(ms(8)));
+        assert_eq!(rhythm(0, Some((now, 50))).begin_at(1, ms(1)), Some(ms(10)));
         assert_eq!(rhythm(1, Some((now, 2))).begin_at(1, ms(1)), Some(ms(4)), "beside another only after a while");
         assert_eq!(rhythm(1, Some((now, 2))).begin_at(40, ms(1)), Some(ms(1)), "or with enough rows");
         assert_eq!(rhythm(2, Some((now, 50))).begin_at(500, ms(1)), None);

@@ -35,8 +35,8 @@ test: up ## all tests, on the real services
 	cargo test --locked --doc || failed=1; \
 	exit $$failed
 
-bench: up ## throughput and latency of the whole chain, release build
-	@eval "$$($(services) env)"; cargo bench --locked --bench throughput
+bench: up ## throughput and latency of the whole chain, release build (BENCH_ARGS=--quick)
+	@eval "$$($(services) env)"; cargo bench --locked --bench throughput -- $(BENCH_ARGS)
 
 lint: ## format, clippy, rustdoc, and shellcheck where installed
 	cargo fmt --check

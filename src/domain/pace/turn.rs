@@ -33,7 +33,7 @@ pub struct Request {
 pub enum Standing {
     /// Just published: behind all of them.
     New,
-    /// It was in the memory of a former owner, which parked others behind it: see [`Pacer::place`].
+    /// It was in the memory of a former owner, which parked others behind it: see [`super::Pacer::place`].
     Before,
     /// It was parked itself and has been released, in order.
     Released,

@@ -98,10 +98,10 @@ async fn a_second_expired_password_in_a_row_is_the_accounts_fault() {
     assert_eq!((row.attempts, row.code), (1, Some(40501)));
     assert_eq!(stage.db.attempts("job").await, outcomes(&[("resign", 40501), ("account", 40501)]));
     becomes("paused accounts", 1, async || stage.db.count("accounts where state = 'paused'").await).await;
-    // A release that was under way when the account was paused may have let it out once more: it comes back.
-    stage.job("job", |row| row.wait_reason.as_deref() == Some("account_paused")).await;
     assert_eq!(stage.gateway.submissions().len(), 2);
-    stage.finish().await;
+    // A release that was under way when the account was paused may have let it out once more: its message
+    // may be in the queue when the daemon stops. It is not sent.
+    stage.finish_with_backlog().await;
 }
 
 #[tokio::test]

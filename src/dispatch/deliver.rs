@@ -334,6 +334,10 @@ impl Desk {
                 (_, Mode::Probing { .. }) => pacer.set_mode(account, Mode::Probing { out: false }, now),
                 _ => {}
             }
+            // Under the pacer's lock: whoever brings the pacer to what Postgres says must know of it.
+            if is_news(outcome, before) {
+                self.expect_notice();
+            }
             before
         });
         let notice = match (outcome, mode, reply) {
@@ -342,6 +346,7 @@ impl Desk {
                 Notice::Faulty { account, reason: format!("code {code}: {meaning}") }
             }
             (Outcome::Accepted, Mode::Probing { .. }, _) => Notice::Cured { account },
+            _ if is_news(outcome, mode) => return self.heeded(),
             _ => return,
         };
         self.notify(notice);
@@ -385,6 +390,15 @@ impl Desk {
 enum Again {
     No,
     AtOnce,
+}
+
+/// Does this outcome pause or resume an account that was in this mode?
+fn is_news(outcome: Outcome, before: Mode) -> bool {
+    match before {
+        Mode::Active => outcome == Outcome::Account,
+        Mode::Probing { .. } => matches!(outcome, Outcome::Account | Outcome::Accepted),
+        Mode::Paused => false,
+    }
 }
 
 /// An answer that leaves the outcome unknown, code 2 without an smsid, counts as none: its code would

@@ -161,9 +161,13 @@ impl Desk {
 
     /// Hands a notice to the accounts duty, which commits it.
     pub(super) fn notify(&self, notice: Notice) {
-        self.unheeded.fetch_add(1, Ordering::SeqCst);
         // The receiver lives as long as the supervisor.
         let _ = self.notices.send(notice);
+    }
+
+    /// A notice will follow, for what has just changed in the pacer.
+    pub(super) fn expect_notice(&self) {
+        self.unheeded.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A notice is committed.

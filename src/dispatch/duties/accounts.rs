@@ -95,7 +95,9 @@ async fn refresh(desk: &Desk, pace: &Pace) -> Result<Vec<AccountRow>, LedgerErro
 pub(in crate::dispatch) fn apply(desk: &Desk, pace: &Pace, rows: &[AccountRow]) {
     for row in rows {
         let Some(account) = desk.settings.account(&row.name) else { continue };
+        // Asked under the pacer's lock, where notices begin.
         pace.act(|pacer, now| match (&row.paused, pacer.mode(account)) {
+            _ if !desk.notices_are_heeded() => {}
             (Some(_), Mode::Active) => pacer.set_mode(account, Mode::Paused, now),
             (Some(pause), Mode::Probing { .. }) if pause.by_operator => pacer.set_mode(account, Mode::Paused, now),
             (None, Mode::Paused | Mode::Probing { .. }) => pacer.set_mode(account, Mode::Active, now),

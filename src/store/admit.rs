@@ -6,7 +6,7 @@ use sqlx::Row;
 
 use super::connect::Store;
 use super::error::ledger_error;
-use super::rows::{EntryColumns, JobColumns};
+use super::rows::{EntryColumns, JobColumns, claim_of};
 use crate::dispatch::ports::{Admission, Admitted, Claim, Entry, From, LedgerError, Readmission, Readmitted};
 use crate::domain::job::State;
 
@@ -169,10 +169,7 @@ impl Store {
         found
             .iter()
             .map(|row| {
-                let claim = Claim {
-                    attempts: row.try_get::<i32, _>("attempts").map_err(ledger_error)?.max(0) as u32,
-                    request: row.try_get::<i32, _>("requests").map_err(ledger_error)?.max(0) as u32,
-                };
+                let claim = claim_of(row)?;
                 Ok((row.try_get("claim_id").map_err(ledger_error)?, claim))
             })
             .collect()
@@ -196,10 +193,7 @@ impl Store {
                         .ok_or_else(|| LedgerError::Refused("a job's state cannot be read".into()))?,
                     digest: row.try_get("digest").map_err(ledger_error)?,
                     claim_id: row.try_get("claim_id").map_err(ledger_error)?,
-                    claim: Claim {
-                        attempts: row.try_get::<i32, _>("attempts").map_err(ledger_error)?.max(0) as u32,
-                        request: row.try_get::<i32, _>("requests").map_err(ledger_error)?.max(0) as u32,
-                    },
+                    claim: claim_of(row)?,
                 };
                 Ok((row.try_get("id").map_err(ledger_error)?, known))
             })

@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::error::ledger_error;
-use crate::dispatch::ports::{Admission, Entry, LedgerError, Released};
+use crate::dispatch::ports::{Admission, Claim, Entry, LedgerError, Released};
 use crate::domain::job::{Job, OnUnknown, Payload, Priority};
 use crate::domain::mobile::Mobile;
 
@@ -42,6 +42,14 @@ pub(super) fn released(row: &PgRow) -> Result<Released, LedgerError> {
         traceparent: row.try_get("traceparent").map_err(column)?,
     };
     Ok(Released { job, seq: row.try_get("seq").map_err(column)? })
+}
+
+/// The attempt in a row with `attempts`, those of the present budget, and `requests`.
+pub(super) fn claim_of(row: &PgRow) -> Result<Claim, LedgerError> {
+    Ok(Claim {
+        attempts: row.try_get::<i32, _>("attempts").map_err(ledger_error)?.max(0) as u32,
+        request: row.try_get::<i32, _>("requests").map_err(ledger_error)?.max(0) as u32,
+    })
 }
 
 /// How an [`Entry`] looks in a row, a column each.

@@ -4,6 +4,7 @@ use sqlx::Row;
 
 use super::connect::Store;
 use super::error::ledger_error;
+use super::rows::claim_of;
 use crate::dispatch::ports::*;
 use crate::domain::job::{OnUnknown, Priority, Timestamp, WaitReason};
 use crate::domain::mobile::Mobile;
@@ -53,10 +54,7 @@ impl Store {
                 Ok(StaleClaim {
                     id: row.try_get("id").map_err(ledger_error)?,
                     account: row.try_get("account").map_err(ledger_error)?,
-                    claim: Claim {
-                        attempts: row.try_get::<i32, _>("attempts").map_err(ledger_error)?.max(0) as u32,
-                        request: row.try_get::<i32, _>("requests").map_err(ledger_error)?.max(0) as u32,
-                    },
+                    claim: claim_of(row)?,
                     on_unknown: OnUnknown::parse(on_unknown).unwrap_or(OnUnknown::Hold),
                 })
             })

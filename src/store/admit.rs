@@ -6,6 +6,7 @@ use sqlx::Row;
 
 use super::connect::Store;
 use super::error::ledger_error;
+use super::events::announce;
 use super::rows::{EntryColumns, JobColumns, claim_of};
 use crate::dispatch::ports::{Admission, Admitted, Claim, Entry, From, LedgerError, Readmission, Readmitted};
 use crate::domain::job::State;
@@ -50,7 +51,7 @@ impl Store {
     /// from waiting for each other.
     async fn insert_jobs(&self, rows: &[Admission]) -> Result<HashMap<i64, ()>, LedgerError> {
         let columns = JobColumns::of(rows);
-        let found = sqlx::query(
+        let found = sqlx::query(concat!(
             "with input as (
                  select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
                      $7::text[], $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::boolean[],
@@ -70,13 +71,15 @@ impl Store {
                  from input
                  order by id
                  on conflict (id) do nothing
-                 returning id, account, state, claim_id
+                 returning id, mobile, account, state, code, message, smsid, metadata, claim_id
              ), started as (
                  insert into attempts (job_id, attempt, account)
                  select id, 1, account from fresh where state = 'submitting'
-             )
+             ), told as (",
+            announce!("fresh"),
+            ")
              select claim_id from fresh",
-        )
+        ))
         .bind(columns.ids)
         .bind(columns.seqs)
         .bind(columns.accounts)
@@ -130,7 +133,7 @@ impl Store {
                 From::Again(requests) => Some(requests as i32),
             })
             .collect();
-        let found = sqlx::query(
+        let found = sqlx::query(concat!(
             "with input as (
                  select * from unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::text[],
                      $7::timestamptz[], $8::boolean[])
@@ -147,13 +150,16 @@ impl Store {
                  where j.id = i.id
                    and case when i.after is null then j.state = 'queued'
                        else j.state = 'waiting' and j.requests = i.after end
-                 returning j.id, j.account, j.state, j.claim_id, j.attempts - j.attempts_base as attempts, j.requests
+                 returning j.id, j.mobile, j.account, j.state, j.code, j.message, j.smsid, j.metadata, j.claim_id,
+                     j.attempts - j.attempts_base as attempts, j.requests
              ), started as (
                  insert into attempts (job_id, attempt, account)
                  select id, requests, account from moved where state = 'submitting'
-             )
+             ), told as (",
+            announce!("moved"),
+            ")
              select claim_id, attempts, requests from moved",
-        )
+        ))
         .bind(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.account.as_deref()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.claim_id).collect::<Vec<_>>())

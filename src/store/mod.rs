@@ -4,6 +4,7 @@
 mod admit;
 mod connect;
 mod error;
+mod events;
 mod lease;
 mod probe;
 pub mod query;

@@ -7,6 +7,7 @@ use sqlx::Row;
 
 use super::connect::Store;
 use super::error::ledger_error;
+use super::events::announce;
 use crate::dispatch::ports::{LedgerError, Record, Refusal};
 use crate::domain::decide::Next;
 use crate::domain::job::WaitReason;
@@ -29,7 +30,7 @@ impl Store {
     /// attempt back only together with its job, so that `jobs.attempts` stays the count of them.
     pub(super) async fn record_rows(&self, rows: &[Record]) -> Result<Vec<bool>, LedgerError> {
         let waits: Vec<_> = rows.iter().map(|row| wait_columns(&row.decision.next)).collect();
-        let found = sqlx::query(
+        let found = sqlx::query(concat!(
             "with input as (
                  select * from unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
                      $7::boolean[], $8::int[], $9::bigint[], $10::text[], $11::text[])
@@ -41,16 +42,21 @@ impl Store {
                  where a.job_id = i.id and a.attempt = i.request
                    and (a.outcome is null or a.outcome = 'unknown' and (i.refund = 0 or exists (
                        select from jobs j where j.id = i.id and j.requests = i.request and j.state = 'in_doubt')))
-             )
-             update jobs j
-             set state = i.state, wait_reason = i.wait_reason, due_at = i.due_at, on_room = i.on_room,
-                 attempts = greatest(j.attempts - i.refund, 0), claimed_until = null, code = i.code,
-                 message = i.message, smsid = i.smsid, updated_at = now()
-             from input i
-             where j.id = i.id and j.requests = i.request
-               and (j.state in ('submitting', 'in_doubt') or i.state = 'accepted' and j.state in ('waiting', 'queued'))
-             returning j.id",
-        )
+             ), landed as (
+                 update jobs j
+                 set state = i.state, wait_reason = i.wait_reason, due_at = i.due_at, on_room = i.on_room,
+                     attempts = greatest(j.attempts - i.refund, 0), claimed_until = null, code = i.code,
+                     message = i.message, smsid = i.smsid, updated_at = now()
+                 from input i
+                 where j.id = i.id and j.requests = i.request
+                   and (j.state in ('submitting', 'in_doubt')
+                       or i.state = 'accepted' and j.state in ('waiting', 'queued'))
+                 returning j.id, j.mobile, j.account, j.state, j.code, j.message, j.smsid, j.metadata
+             ), told as (",
+            announce!("landed"),
+            ")
+             select id from landed",
+        ))
         .bind(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.request as i32).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.decision.outcome.as_str()).collect::<Vec<_>>())

@@ -4,6 +4,7 @@ use sqlx::Row;
 
 use super::connect::Store;
 use super::error::ledger_error;
+use super::events::announce;
 use super::rows::claim_of;
 use crate::dispatch::ports::*;
 use crate::domain::job::{OnUnknown, Priority, Timestamp, WaitReason};
@@ -11,7 +12,7 @@ use crate::domain::mobile::Mobile;
 
 impl Store {
     async fn expire_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<(String, u64)>, LedgerError> {
-        let rows = sqlx::query(
+        let rows = sqlx::query(concat!(
             "with late as (
                  select id from jobs
                  where state in ('waiting', 'queued') and expires_at <= $1
@@ -21,10 +22,12 @@ impl Store {
                  update jobs j
                  set state = 'expired', wait_reason = null, due_at = null, on_room = false, updated_at = now()
                  from late where j.id = late.id
-                 returning j.account
-             )
+                 returning j.id, j.mobile, j.account, j.state, j.code, j.message, j.smsid, j.metadata
+             ), told as (",
+            announce!("expired"),
+            ")
              select account, count(*) from expired group by account",
-        )
+        ))
         .bind(now)
         .bind(i64::from(limit))
         .fetch_all(&self.pool)

@@ -212,7 +212,8 @@ fn note_postgres(health: &Health, reason: String) {
 
 fn open_store(config: &Config) -> anyhow::Result<Store> {
     let lease = config.gateway.timeout + CLAIM_MARGIN;
-    Ok(Store::new(&config.postgres.url, config.postgres.max_connections, lease)?)
+    let store = Store::new(&config.postgres.url, config.postgres.max_connections, lease)?;
+    Ok(store.with_limits(config.limits.windows))
 }
 
 fn gateway(config: &Config) -> anyhow::Result<Accounts> {
@@ -257,6 +258,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         },
         accounts: accounts.collect(),
         mobile: Bucket { period: config.limits.mobile.period(), burst: config.limits.mobile_burst },
+        quiet: config.limits.quiet,
         retry: RetryPolicy::new(config.retry.max_attempts, config.retry.initial, config.retry.max),
         codes: config.codes.clone(),
         retention: config.retention.jobs,

@@ -245,6 +245,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         pace: AccountPace {
             bucket: Bucket { period: account.rate.period(), burst: account.burst },
             max_in_flight: account.max_in_flight,
+            refusals: account.pause_after_refusals,
         },
         fallback: account.fallback.as_ref().and_then(index),
     });

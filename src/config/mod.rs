@@ -133,6 +133,9 @@ pub struct Account {
     pub burst: u32,
     /// Requests on the wire at a time: 1 to 65535. Default 256.
     pub max_in_flight: u32,
+    /// So many numbers refused for good in a row, nothing accepted in between, pause the account: 0
+    /// (never) to 100,000. Default 20.
+    pub pause_after_refusals: u32,
     /// The account that takes over new jobs while this one is paused: another configured one, and
     /// following it never leads back here.
     pub fallback: Option<String>,

@@ -69,6 +69,11 @@ impl Store {
         Ok(Store { pool, lease_seconds: lease.as_secs_f64() })
     }
 
+    /// The same, whose claims protect their attempts for `lease`.
+    pub fn with_lease(&self, lease: Duration) -> Self {
+        Store { lease_seconds: lease.as_secs_f64(), ..self.clone() }
+    }
+
     /// Applies what is missing. Only one process at a time does; the others wait.
     pub async fn migrate(&self) -> Result<(), MigrationError> {
         MIGRATIONS.run(&self.pool).await.map_err(migrate_error)

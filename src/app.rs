@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
@@ -25,6 +26,7 @@ use crate::domain::pace::bucket::Bucket;
 use crate::domain::retry::RetryPolicy;
 use crate::gateway::{Accounts, Client, ClientOptions, Credentials};
 use crate::store::{self, MigrationError, ShardLease, Store};
+use crate::telemetry;
 use crate::web::{self, Status};
 
 /// Between two looks at Postgres.
@@ -34,8 +36,14 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// A running daemon.
 pub struct App {
+    config: Config,
+    tempo: Tempo,
     admin: SocketAddr,
-    shard: Shard,
+    /// None only while [`App::reload`] puts another in its place.
+    shard: Option<Shard>,
+    ports: Ports,
+    metrics: Metrics,
+    health: Arc<Health>,
     publisher: Arc<JobPublisher>,
     store: Store,
     watch: JoinHandle<()>,
@@ -93,8 +101,33 @@ impl App {
             gateway: Arc::new(gateway),
             chance: Arc::new(System),
         };
-        let shard = Shard::start(settings(config, tempo), ports, metrics, health);
-        Ok(App { admin, shard, publisher, store, watch, web, close_web })
+        let shard = Some(Shard::start(settings(config, tempo), ports.clone(), metrics.clone(), health.clone()));
+        let config = config.clone();
+        Ok(App { config, tempo, admin, shard, ports, metrics, health, publisher, store, watch, web, close_web })
+    }
+
+    /// Goes on with another configuration: accounts, limits, codes, and whatever else needs no other
+    /// connection or listener. What is on the wire finishes first, what waits in memory goes back to
+    /// RabbitMQ; as after a start, every number counts as just used.
+    ///
+    /// # Errors
+    /// When a key changed that needs a restart, or the gateway client cannot be set up. Nothing has
+    /// changed then.
+    pub async fn reload(&mut self, config: Config) -> anyhow::Result<()> {
+        let fixed = self.config.needs_restart(&config);
+        anyhow::ensure!(fixed.is_empty(), "{}: only a restart can change this", fixed.join(", "));
+        let gateway = gateway(&config)?;
+        telemetry::logging::set_level(&config.log.level)?;
+        if let Some(shard) = self.shard.take() {
+            shard.stop().await;
+        }
+        let store = Arc::new(self.store.with_lease(lease(&config)).with_limits(config.limits.windows));
+        self.ports = Ports { ledger: store.clone(), upkeep: store, gateway: Arc::new(gateway), ..self.ports.clone() };
+        self.metrics.forget_accounts();
+        let settings = settings(&config, self.tempo);
+        self.shard = Some(Shard::start(settings, self.ports.clone(), self.metrics.clone(), self.health.clone()));
+        self.config = config;
+        Ok(())
     }
 
     /// Where the admin listener is.
@@ -105,7 +138,10 @@ impl App {
     /// Drains and ends everything, the last started first. Returns the attempts that were still on
     /// the wire at the deadline.
     pub async fn stop(self) -> usize {
-        let unfinished = self.shard.stop().await;
+        let unfinished = match self.shard {
+            Some(shard) => shard.stop().await,
+            None => 0,
+        };
         self.publisher.close().await;
         self.watch.abort();
         let _ = self.close_web.send(());
@@ -116,25 +152,52 @@ impl App {
     }
 }
 
-/// Runs the daemon until SIGTERM or Ctrl-C.
+/// Runs the daemon until SIGTERM or Ctrl-C. With SIGHUP it takes up what `load` reads.
 ///
 /// # Errors
 /// When it cannot start: the address is taken, or the database lacks its migrations.
-pub async fn run(config: Config, migrate: bool) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    migrate: bool,
+    load: impl Fn() -> Result<Config, config::Problems>,
+) -> anyhow::Result<()> {
     let stop = stop_signal()?;
+    let mut hangup = signal(SignalKind::hangup()).context("signals cannot be handled")?;
     tokio::pin!(stop);
-    let app = tokio::select! {
+    let mut app = tokio::select! {
         started = App::start(&config, migrate, Tempo::default()) => started?,
         () = &mut stop => return Ok(()),
     };
     info!(version = env!("CARGO_PKG_VERSION"), admin = %app.admin(), "dispatcher runs");
-    stop.await;
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            _ = hangup.recv() => take_up(&mut app, load()).await,
+        }
+    }
     info!("told to stop");
     match app.stop().await {
         0 => info!("all that was on the wire has finished: goodbye"),
         left => warn!(left, "attempts were still on the wire: they will be settled as unknown"),
     }
     Ok(())
+}
+
+/// A bad configuration changes nothing and says so.
+async fn take_up(app: &mut App, loaded: Result<Config, config::Problems>) {
+    let config = match loaded {
+        Ok(config) => config,
+        Err(problems) => {
+            problems.iter().for_each(|problem| error!(%problem, "the new configuration is wrong: nothing was changed"));
+            return;
+        }
+    };
+    match app.reload(config).await {
+        Ok(()) => info!("the new configuration is in force"),
+        Err(error) => {
+            error!(error = format!("{error:#}"), "the new configuration is not taken up: nothing was changed")
+        }
+    }
 }
 
 /// Waits for Postgres, and makes sure of the schema.
@@ -172,7 +235,6 @@ async fn probe(config: &Config) -> Result<(), String> {
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
     Ok(async move {
@@ -211,9 +273,13 @@ fn note_postgres(health: &Health, reason: String) {
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let lease = config.gateway.timeout + CLAIM_MARGIN;
-    let store = Store::new(&config.postgres.url, config.postgres.max_connections, lease)?;
+    let store = Store::new(&config.postgres.url, config.postgres.max_connections, lease(config))?;
     Ok(store.with_limits(config.limits.windows))
+}
+
+/// How long a claim protects its attempt.
+fn lease(config: &Config) -> Duration {
+    config.gateway.timeout + CLAIM_MARGIN
 }
 
 fn gateway(config: &Config) -> anyhow::Result<Accounts> {
@@ -246,6 +312,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         pace: AccountPace {
             bucket: Bucket { period: account.rate.period(), burst: account.burst },
             max_in_flight: account.max_in_flight,
+            refusals: account.pause_after_refusals,
         },
         fallback: account.fallback.as_ref().and_then(index),
     });

@@ -100,6 +100,7 @@ fn account(table: &mut Table) -> Account {
         rate,
         burst: table.integer("burst", default_burst(rate), 1..=1_000_000),
         max_in_flight: table.integer("max_in_flight", 256, 1..=65_535),
+        pause_after_refusals: table.integer("pause_after_refusals", 20, 0..=100_000),
         fallback: table.optional("fallback", |name| Ok(name.to_owned())),
     };
     check_burst(table, "burst", account.burst, "rate", account.rate);

@@ -22,8 +22,7 @@ use super::ports::*;
 use crate::domain::decide::{Facts, Next, decide};
 use crate::domain::job::{Job, Outcome, State, Timestamp, WaitReason};
 use crate::domain::message::{RejectReason, Rejection};
-use crate::domain::pace::account::Mode;
-use crate::domain::pace::{Park, Ticket, Turn};
+use crate::domain::pace::{News, Park, Ticket, Turn};
 use crate::domain::verdict::{Answer, Reply, judge};
 
 /// A claim older than this does not leave any more: it protects its attempt for so long only, and
@@ -266,8 +265,7 @@ impl Desk {
         let outcome = judge(&reply, &self.settings.codes);
         let decision = decide(self.facts(attempt), outcome, &reply, &self.settings.retry, self.now(), self.jitter());
         let again = if matches!(decision.next, Next::Again { .. }) { Again::AtOnce } else { Again::No };
-        let account = attempt.parcel.account;
-        self.heed(account, decision.outcome, &reply, &attempt.parcel.pace);
+        self.heed(attempt.parcel, decision.outcome, &reply);
         let state = decision.next.state();
         let outcome = decision.outcome;
         let (answer, message) = (answer_of(outcome, &reply), words_of(outcome, reply));
@@ -360,32 +358,28 @@ impl Desk {
     }
 
     /// Pauses an account that cannot send; resumes one whose probe was taken.
-    fn heed(&self, account: usize, outcome: Outcome, reply: &Reply, pace: &Pace) {
-        let mode = pace.act(|pacer, now| {
-            let before = pacer.mode(account);
-            match (outcome, before) {
-                (Outcome::Account, Mode::Active | Mode::Probing { .. }) => pacer.set_mode(account, Mode::Paused, now),
-                // Neither taken nor the account's fault: the next job probes.
-                (Outcome::Accepted, _) => {}
-                (_, Mode::Probing { .. }) => pacer.set_mode(account, Mode::Probing { out: false }, now),
-                _ => {}
-            }
+    fn heed(&self, parcel: &Parcel, outcome: Outcome, reply: &Reply) {
+        let Parcel { account, job, pace, .. } = parcel;
+        let account = *account;
+        let news = pace.act(|pacer, now| {
+            let news = pacer.heard(account, outcome, job.mobile, now);
             // Under the pacer's lock: whoever brings the pacer to what Postgres says must know of it.
-            if is_news(outcome, before) {
+            if news.is_some() {
                 self.expect_notice();
             }
-            before
+            news
         });
-        let notice = match (outcome, mode, reply) {
-            (Outcome::Account, Mode::Active | Mode::Probing { .. }, Reply::Answer(Answer { code, .. })) => {
-                let (_, meaning) = crate::domain::codes::meaning(*code).unwrap_or(("", "refused by the gateway"));
-                Notice::Faulty { account, reason: format!("code {code}: {meaning}") }
+        match news {
+            None => {}
+            Some(News::Cured) => self.notify(Notice::Cured { account }),
+            Some(News::Faulty) => {
+                self.notify(Notice::Faulty { account, reason: code_of(reply), refusals: false });
             }
-            (Outcome::Accepted, Mode::Probing { .. }, _) => Notice::Cured { account },
-            _ if is_news(outcome, mode) => return self.heeded(),
-            _ => return,
-        };
-        self.notify(notice);
+            Some(News::Refusing(run)) => {
+                let reason = format!("{run} numbers in a row refused for good, the last with {}", code_of(reply));
+                self.notify(Notice::Faulty { account, reason, refusals: true });
+            }
+        }
     }
 
     fn count(&self, attempt: &Attempt<'_>, outcome: Outcome, state: State, code: Option<i64>) {
@@ -432,13 +426,11 @@ enum Again {
     AtOnce,
 }
 
-/// Does this outcome pause or resume an account that was in this mode?
-fn is_news(outcome: Outcome, before: Mode) -> bool {
-    match before {
-        Mode::Active => outcome == Outcome::Account,
-        Mode::Probing { .. } => matches!(outcome, Outcome::Account | Outcome::Accepted),
-        Mode::Paused => false,
-    }
+/// The code of an answer, and what it means.
+fn code_of(reply: &Reply) -> String {
+    let Reply::Answer(Answer { code, .. }) = reply else { return "no code".into() };
+    let (_, meaning) = crate::domain::codes::meaning(*code).unwrap_or(("", "refused by the gateway"));
+    format!("code {code}: {meaning}")
 }
 
 /// An answer that leaves the outcome unknown, code 2 without an smsid, counts as none: its code would

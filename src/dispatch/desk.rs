@@ -36,8 +36,8 @@ pub struct Ports {
 /// What an answer said about an account.
 #[derive(Debug)]
 pub(super) enum Notice {
-    /// It cannot send: it is paused.
-    Faulty { account: usize, reason: String },
+    /// It cannot send, or everything is refused: it is paused.
+    Faulty { account: usize, reason: String, refusals: bool },
     /// Its probe was taken: it resumes.
     Cured { account: usize },
 }

@@ -9,8 +9,7 @@ use super::ports::{Arrival, Entry, Intake, Readmission, Refusal, Settle};
 use super::recent;
 use crate::domain::job::{Job, Timestamp, WaitReason};
 use crate::domain::message::{self, Rejection};
-use crate::domain::pace::account::Mode;
-use crate::domain::pace::{Request, Standing};
+use crate::domain::pace::{Mode, Request, Standing};
 
 /// The intake of one consuming session.
 pub(super) struct Reception {

@@ -119,6 +119,13 @@ impl Metrics {
         WaitReason::ALL.iter().for_each(|r| drop(self.waiting.with_label_values(&[r.as_str()])));
     }
 
+    /// The accounts may be others from now on: gauges of those that are gone would stand for ever.
+    pub fn forget_accounts(&self) {
+        self.in_flight.reset();
+        self.account_paused.reset();
+        self.account_balance.reset();
+    }
+
     /// An attempt of `account` ended.
     pub fn submission(&self, account: &str, outcome: Outcome, code: Option<i64>) {
         self.submissions.with_label_values(&[account, outcome.as_str(), &code_label(code)]).inc();

@@ -218,6 +218,8 @@ pub struct Pause {
     pub by_operator: bool,
     /// Why.
     pub reason: String,
+    /// For a run of permanent refusals: its probe is only cured by an acceptance.
+    pub refusals: bool,
 }
 
 /// Jobs that are parked for one account, number and reason when a replica takes over.
@@ -279,7 +281,7 @@ pub trait Upkeep: Send + Sync + 'static {
     /// Makes sure that a row exists for each account, and reads them all.
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>>;
     /// Pauses an account on the gateway's word, unless it is paused. True if this paused it.
-    fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>>;
+    fn pause<'a>(&'a self, account: &'a str, pause: &'a Pause) -> Boxed<'a, Result<bool, LedgerError>>;
     /// Ends a pause that the gateway's word began.
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>>;
     /// Hands the oldest jobs that wait for room of one account to another, which will release them

@@ -77,6 +77,11 @@ impl Store {
         Store { limits, ..self }
     }
 
+    /// The same, whose claims protect their attempts for `lease`.
+    pub fn with_lease(&self, lease: Duration) -> Self {
+        Store { lease_seconds: lease.as_secs_f64(), ..self.clone() }
+    }
+
     /// Applies what is missing. Only one process at a time does; the others wait.
     pub async fn migrate(&self) -> Result<(), MigrationError> {
         MIGRATIONS.run(&self.pool).await.map_err(migrate_error)

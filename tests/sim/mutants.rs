@@ -193,8 +193,8 @@ impl Upkeep for Lazy {
         self.inner.accounts(names)
     }
 
-    fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
-        self.inner.pause(account, reason)
+    fn pause<'a>(&'a self, account: &'a str, pause: &'a Pause) -> Boxed<'a, Result<bool, LedgerError>> {
+        self.inner.pause(account, pause)
     }
 
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {

@@ -19,9 +19,11 @@
 pub mod account;
 pub mod bucket;
 pub mod circuit;
+mod mode;
 mod tail;
 mod turn;
 
+pub use mode::{Mode, News};
 pub use turn::{Former, Park, Request, Room, Standing, Ticket, Turn, Waited};
 
 use std::cmp::Reverse;
@@ -30,7 +32,7 @@ use std::time::Duration;
 
 use super::job::{Priority, Timestamp, WaitReason};
 use super::mobile::Mobile;
-use account::{Account, AccountPace, Mode};
+use account::{Account, AccountPace};
 use bucket::{Bucket, MobileBuckets, Tick};
 use circuit::Circuit;
 use tail::{Place, Tails};
@@ -404,22 +406,6 @@ impl Pacer {
             }
             self.advance_lane(mobile, now);
         }
-    }
-
-    /// The account's mode.
-    pub fn mode(&self, account: usize) -> Mode {
-        self.accounts[account].mode
-    }
-
-    /// Changes the account's mode; pausing parks what waits for it in memory.
-    pub fn set_mode(&mut self, account: usize, mode: Mode, now: Tick) {
-        self.accounts[account].mode = mode;
-        if mode == Mode::Paused {
-            let park = Park { reason: WaitReason::AccountPaused, due: None, on_room: true };
-            let waiting: Vec<Ticket> = self.waiting(|entry| entry.request.account == account);
-            waiting.into_iter().for_each(|ticket| self.withdraw(ticket, Turn::Park(park), now));
-        }
-        self.advance_account(account, now);
     }
 
     /// Once a second or so: ends the waiting of what has expired or is overdue, and evicts idle

@@ -29,7 +29,7 @@ struct World {
 impl World {
     fn new(rate: u32, max_in_flight: u32) -> World {
         let bucket = Bucket { period: Duration::from_secs(1) / rate, burst: rate.div_ceil(10) };
-        let pace = AccountPace { bucket, max_in_flight };
+        let pace = AccountPace { bucket, max_in_flight, refusals: 0 };
         let mobile = Bucket { period: Duration::from_secs(1), burst: 1 };
         World {
             pacer: Pacer::new(mobile, &[pace.clone(), pace], Tick::ZERO),
@@ -439,7 +439,7 @@ fn a_fast_number_keeps_order_and_pace_although_claims_and_answers_take_time() {
     world.pacer = {
         let bucket = Bucket { period: Duration::from_millis(1), burst: 100 };
         let mobile = Bucket { period: Duration::from_millis(50), burst: 1 };
-        Pacer::new(mobile, &[AccountPace { bucket, max_in_flight: 100 }], Tick::ZERO)
+        Pacer::new(mobile, &[AccountPace { bucket, max_in_flight: 100, refusals: 0 }], Tick::ZERO)
     };
     world.claim_takes = Duration::from_millis(9);
     (0..1_000).for_each(|_| {

@@ -120,10 +120,10 @@ impl Tables {
         self.accounts.iter().map(row).collect()
     }
 
-    pub fn pause(&mut self, account: &str, reason: &str) -> bool {
+    pub fn pause(&mut self, account: &str, pause: &Pause) -> bool {
         match self.accounts.get_mut(account) {
             Some(paused @ None) => {
-                *paused = Some(Pause { by_operator: false, reason: reason.to_owned() });
+                *paused = Some(pause.clone());
                 true
             }
             _ => false,

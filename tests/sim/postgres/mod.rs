@@ -209,8 +209,8 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("accounts", |tables, _| Ok(tables.accounts(names))))
     }
 
-    fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
-        Box::pin(self.statement("pause", |tables, _| Ok(tables.pause(account, reason))))
+    fn pause<'a>(&'a self, account: &'a str, pause: &'a Pause) -> Boxed<'a, Result<bool, LedgerError>> {
+        Box::pin(self.statement("pause", |tables, _| Ok(tables.pause(account, pause))))
     }
 
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {

@@ -7,6 +7,7 @@ mod crash;
 mod health;
 mod intake;
 mod pacing;
+mod policy;
 mod reload;
 mod waiting;
 mod wire;

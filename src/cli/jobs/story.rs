@@ -105,6 +105,9 @@ fn next(job: &JobInfo, max_attempts: u32) -> String {
             .into(),
         State::Accepted => "a receipt of ihuyi, where receipts are set up, makes it delivered or undelivered".into(),
         State::Delivered | State::Undelivered => "nothing: the receipt is in".into(),
+        State::Failed if job.code.is_none() && job.message.as_deref() == Some("suppressed") => {
+            "nothing: its number wants no bulk messages, and no request was made".into()
+        }
         State::Failed => format!("nothing: it is not sent again{}", answer(job.code, None)),
         State::Expired => "nothing: its time ran out before it could be sent".into(),
         State::Cancelled => "nothing: it was withdrawn before it was sent".into(),
@@ -124,8 +127,10 @@ fn waiting(job: &JobInfo, max_attempts: u32) -> String {
         Some(WaitReason::AccountPaused) => {
             "it waits for its account, whose pause `dispatcher accounts list` explains".into()
         }
-        Some(WaitReason::NumberLimit) => format!("the number's daily limit is used up; it is submitted {at}"),
-        Some(WaitReason::QuietHours) => format!("quiet hours; it is submitted {at}"),
+        Some(WaitReason::NumberLimit) => {
+            format!("the number has had all that it may get for now; it is submitted {at} or later")
+        }
+        Some(WaitReason::QuietHours) => format!("quiet hours; it is submitted after they end, {at}"),
         Some(WaitReason::Replay) => format!("an operator replays it; it is submitted {at}"),
         None => format!("it is submitted {at}"),
     };

@@ -121,7 +121,7 @@ impl App {
         if let Some(shard) = self.shard.take() {
             shard.stop().await;
         }
-        let store = Arc::new(self.store.with_lease(lease(&config)));
+        let store = Arc::new(self.store.with_lease(lease(&config)).with_limits(config.limits.windows));
         self.ports = Ports { ledger: store.clone(), upkeep: store, gateway: Arc::new(gateway), ..self.ports.clone() };
         self.metrics.forget_accounts();
         let settings = settings(&config, self.tempo);
@@ -273,7 +273,8 @@ fn note_postgres(health: &Health, reason: String) {
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Store> {
-    Ok(Store::new(&config.postgres.url, config.postgres.max_connections, lease(config))?)
+    let store = Store::new(&config.postgres.url, config.postgres.max_connections, lease(config))?;
+    Ok(store.with_limits(config.limits.windows))
 }
 
 /// How long a claim protects its attempt.
@@ -324,6 +325,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         },
         accounts: accounts.collect(),
         mobile: Bucket { period: config.limits.mobile.period(), burst: config.limits.mobile_burst },
+        quiet: config.limits.quiet,
         retry: RetryPolicy::new(config.retry.max_attempts, config.retry.initial, config.retry.max),
         codes: config.codes.clone(),
         retention: config.retention.jobs,

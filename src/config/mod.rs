@@ -24,6 +24,8 @@ use url::Url;
 
 use crate::domain::codes::CodeTable;
 use crate::domain::job::OnUnknown;
+use crate::domain::limits::NumberLimits;
+use crate::domain::quiet::QuietHours;
 use crate::domain::rate::Rate;
 
 pub use crate::domain::wire::{Auth, Format, Method};
@@ -144,10 +146,14 @@ pub struct Account {
 /// `[limits]`: for every mobile number, whatever the account.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Default 1 a second.
+    /// The strictest over less than an hour. Default 1 a second.
     pub mobile: Rate,
     /// What may go to one number at once: 1 to 10,000. Default 1.
     pub mobile_burst: u32,
+    /// Those over hours and days. Default none.
+    pub windows: NumberLimits,
+    /// `[limits.quiet_hours]`. Default none.
+    pub quiet: QuietHours,
 }
 
 /// `[retry]`: exponential backoff.

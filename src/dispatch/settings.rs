@@ -6,6 +6,7 @@ use crate::domain::codes::CodeTable;
 use crate::domain::message::Rules;
 use crate::domain::pace::account::AccountPace;
 use crate::domain::pace::bucket::Bucket;
+use crate::domain::quiet::QuietHours;
 use crate::domain::retry::RetryPolicy;
 
 /// One account.
@@ -28,6 +29,8 @@ pub struct Settings {
     pub accounts: Vec<AccountSettings>,
     /// Every number's bucket.
     pub mobile: Bucket,
+    /// When each priority is quiet.
+    pub quiet: QuietHours,
     /// When to retry.
     pub retry: RetryPolicy,
     /// What codes mean.

@@ -204,6 +204,7 @@ async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
             let former = Former {
                 due,
                 on_room: line.on_room,
+                reason: line.reason,
                 jobs: line.jobs,
                 first_seq: line.first_seq,
                 published: line.published_at,

@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use super::error::ledger_error;
 use crate::dispatch::ports::LedgerError;
+use crate::domain::limits::NumberLimits;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
@@ -35,6 +36,8 @@ pub struct Store {
     pub(super) pool: PgPool,
     /// How long a claim protects its attempt, in seconds.
     pub(super) lease_seconds: f64,
+    /// What one number may get over long windows.
+    pub(super) limits: NumberLimits,
 }
 
 /// The database has not the schema that this program needs.
@@ -66,7 +69,12 @@ impl Store {
             .max_lifetime(Duration::from_secs(30 * 60))
             .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
             .connect_lazy_with(options);
-        Ok(Store { pool, lease_seconds: lease.as_secs_f64() })
+        Ok(Store { pool, lease_seconds: lease.as_secs_f64(), limits: NumberLimits::default() })
+    }
+
+    /// The same, where one number may get so much over long windows: its claims ask.
+    pub fn with_limits(self, limits: NumberLimits) -> Self {
+        Store { limits, ..self }
     }
 
     /// The same, whose claims protect their attempts for `lease`.

@@ -6,6 +6,7 @@ mod connect;
 mod error;
 mod events;
 mod lease;
+mod policy;
 mod probe;
 pub mod query;
 mod record;

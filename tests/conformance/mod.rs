@@ -60,7 +60,8 @@ impl Pg {
     }
 
     pub fn readmission(&self, id: &str, from: From, entry: Entry) -> Readmission {
-        Readmission { id: id.into(), account: None, claim_id: self.unique(), from, entry }
+        let to = (from == From::Queued).then_some((job(id).mobile, job(id).priority));
+        Readmission { id: id.into(), account: None, to, claim_id: self.unique(), from, entry }
     }
 
     pub async fn readmit(&self, id: &str, from: From, entry: Entry) -> Readmitted {

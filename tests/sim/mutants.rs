@@ -168,6 +168,10 @@ impl Upkeep for Lazy {
         self.inner.release_due(now, limit)
     }
 
+    fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>> {
+        self.inner.wake(now, limit)
+    }
+
     fn release_room<'a>(
         &'a self,
         account: &'a str,

@@ -15,6 +15,7 @@ use dispatcher::domain::job::OnUnknown;
 use dispatcher::domain::message::Rules;
 use dispatcher::domain::pace::account::AccountPace;
 use dispatcher::domain::pace::bucket::Bucket;
+use dispatcher::domain::quiet::QuietHours;
 use dispatcher::domain::retry::RetryPolicy;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -97,6 +98,7 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
         },
         accounts,
         mobile: Bucket { period: Duration::from_secs(1), burst: 1 },
+        quiet: QuietHours::default(),
         retry: RetryPolicy::new(max_attempts, Duration::from_millis(500), Duration::from_secs(4)),
         codes: CodeTable::default(),
         retention: Duration::from_secs(90 * 86_400),

@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod lease;
 mod policy;
+pub mod operate;
 mod probe;
 pub mod query;
 mod record;

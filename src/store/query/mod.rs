@@ -4,6 +4,8 @@
 //! the next one begins behind, so that rows which change meanwhile neither repeat nor push others out.
 
 mod accounts;
+mod afterwards;
+pub(super) mod filter;
 mod jobs;
 mod rejections;
 
@@ -13,6 +15,7 @@ use std::str::FromStr;
 use crate::domain::job::Timestamp;
 
 pub use accounts::AccountInfo;
+pub use afterwards::{ReceiptInfo, ReplyInfo};
 pub use jobs::{AttemptInfo, JobFilter, JobInfo};
 pub use rejections::{RejectionFilter, RejectionInfo, RejectionSummary};
 

@@ -29,7 +29,8 @@
 //! Dependencies point downwards only. [`broker`], [`gateway`] and [`store`] never meet: each is the
 //! only place that names its library, and each implements small traits of [`dispatch::ports`]. [`app`]
 //! alone knows all of them. [`domain`] gets time and randomness as arguments. [`simulator`] is a
-//! second opinion on ihuyi's gateway and uses nothing else of the crate.
+//! second opinion on ihuyi's gateway and uses nothing else of the crate. [`explain`] makes a story of the rows that
+//! [`store::query`] has looked up, for whoever shows it.
 //!
 //! | To change | look at |
 //! |---|---|
@@ -41,6 +42,7 @@
 //! | SQL | [`store`], and `migrations/` |
 //! | queues and exchanges | [`broker`] |
 //! | a periodic duty | `dispatch::duties`, a file each |
+//! | what `jobs show` tells of a job | [`explain`] |
 //! | a configuration key | [`config`], and `dispatcher.toml` |
 //!
 //! # The path of a job
@@ -161,6 +163,7 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+pub mod explain;
 pub mod gateway;
 pub mod simulator;
 pub mod store;

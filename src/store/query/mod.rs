@@ -6,6 +6,7 @@
 mod accounts;
 mod afterwards;
 pub(super) mod filter;
+mod dossier;
 mod jobs;
 mod rejections;
 
@@ -16,6 +17,7 @@ use crate::domain::job::Timestamp;
 
 pub use accounts::AccountInfo;
 pub use afterwards::{ReceiptInfo, ReplyInfo};
+pub use dossier::{Ahead, Deed, Dossier};
 pub use jobs::{AttemptInfo, JobFilter, JobInfo};
 pub use rejections::{RejectionFilter, RejectionInfo, RejectionSummary};
 

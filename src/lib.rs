@@ -160,6 +160,7 @@ pub mod domain;
 pub mod gateway;
 pub mod simulator;
 pub mod store;
+pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod web;

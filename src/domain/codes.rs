@@ -129,6 +129,11 @@ pub fn meaning(code: i64) -> Option<(&'static str, &'static str)> {
     })
 }
 
+/// Every code that ihuyi has published; they have five digits at most.
+pub fn published() -> impl Iterator<Item = i64> {
+    (0..=99_999).filter(|code| meaning(*code).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -167,6 +167,7 @@ pub mod explain;
 pub mod gateway;
 pub mod simulator;
 pub mod store;
+pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod web;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tracing::{info, warn};
 
 use super::desk::{Desk, Notice, Ports};
@@ -39,6 +39,11 @@ impl Shard {
         let notices = Arc::new(Mutex::new(notices));
         let supervisor = tokio::spawn(supervise(desk.clone(), notices, stopped));
         Shard { desk, stop, supervisor }
+    }
+
+    /// Tells whether its supervisor still runs.
+    pub fn abort_handle(&self) -> AbortHandle {
+        self.supervisor.abort_handle()
     }
 
     /// Takes no new attempt, lets what is on the wire finish until the drain timeout, hands the

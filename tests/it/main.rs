@@ -17,6 +17,7 @@ mod conformance;
 mod gateway;
 mod readme;
 mod simulator;
+mod systemd;
 
 // What tests share.
 #[path = "../conformance/mod.rs"]

@@ -5,8 +5,8 @@
 
 mod accounts;
 mod afterwards;
-pub(super) mod filter;
 mod dossier;
+pub(super) mod filter;
 mod jobs;
 mod rejections;
 

@@ -81,19 +81,19 @@ impl Desk {
         let ledger = || ports.ledger.clone();
         let (admit, readmit, record, refuse) = (ledger(), ledger(), ledger(), ledger());
         let desk = Desk {
-            admissions: Batcher::start("admit", metrics.clone(), move |rows: Arc<Vec<Admission>>| {
+            admissions: Batcher::start("admit", metrics.clone(), health.clone(), move |rows: Arc<Vec<Admission>>| {
                 let ledger = admit.clone();
                 Box::pin(async move { ledger.admit(&rows).await }) as Boxed<'static, _>
             }),
-            readmissions: Batcher::start("readmit", metrics.clone(), move |rows: Arc<Vec<Readmission>>| {
+            readmissions: Batcher::start("readmit", metrics.clone(), health.clone(), move |rows: Arc<Vec<Readmission>>| {
                 let ledger = readmit.clone();
                 Box::pin(async move { ledger.readmit(&rows).await }) as Boxed<'static, _>
             }),
-            records: Batcher::start("record", metrics.clone(), move |rows: Arc<Vec<Record>>| {
+            records: Batcher::start("record", metrics.clone(), health.clone(), move |rows: Arc<Vec<Record>>| {
                 let ledger = record.clone();
                 Box::pin(async move { ledger.record(&rows).await }) as Boxed<'static, _>
             }),
-            refusals: Batcher::start("refuse", metrics.clone(), move |rows: Arc<Vec<Refusal>>| {
+            refusals: Batcher::start("refuse", metrics.clone(), health.clone(), move |rows: Arc<Vec<Refusal>>| {
                 let ledger = refuse.clone();
                 Box::pin(async move { ledger.refuse(&rows).await }) as Boxed<'static, _>
             }),

@@ -46,6 +46,8 @@ pub struct Settings {
 /// Intervals that are no configuration: the contract promises what follows from them.
 #[derive(Clone, Copy, Debug)]
 pub struct Tempo {
+    /// The first wait before connecting again; doubles up to twenty times this.
+    pub reconnect: Duration,
     /// Between two looks for jobs to release.
     pub release: Duration,
     /// A released job that has not come back after this long is released again.
@@ -67,6 +69,7 @@ pub struct Tempo {
 impl Default for Tempo {
     fn default() -> Self {
         Tempo {
+            reconnect: Duration::from_millis(250),
             release: Duration::from_millis(200),
             lost: Duration::from_secs(60),
             expire: Duration::from_secs(2),

@@ -2,11 +2,12 @@
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
 // The daemon on its services, through its public names.
+mod chaos;
 mod codes;
-mod crash;
 mod health;
 mod intake;
 mod pacing;
+mod process;
 mod reload;
 mod waiting;
 mod wire;

@@ -73,9 +73,21 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// SIGTERM: it begins to end.
+    pub async fn tell_to_stop(&self) {
+        self.signal("-TERM").await;
+    }
+
+    /// Sends it a signal.
+    pub async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("the process still runs").to_string();
+        let told = Command::new("kill").args([signal, &pid]).status().await.unwrap();
+        assert!(told.success());
+    }
+
     /// SIGTERM: how it ended, and all that it wrote.
     pub async fn terminate(self) -> (ExitStatus, String) {
-        self.signal("-TERM").await;
+        self.tell_to_stop().await;
         self.ended().await
     }
 

@@ -2,6 +2,7 @@
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
 // The daemon on its services, through its public names.
+mod chaos;
 mod codes;
 mod crash;
 mod health;
@@ -18,6 +19,8 @@ mod readme;
 mod simulator;
 
 // What tests share.
+#[path = "../storm/mod.rs"]
+mod storm;
 #[path = "../conformance/mod.rs"]
 mod suite;
 mod support;

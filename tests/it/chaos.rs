@@ -1,0 +1,4 @@
+//! The world breaks under a working daemon: a module for each way in which it does.
+
+mod books;
+mod pressure;

@@ -21,6 +21,8 @@ mod simulator;
 mod systemd;
 
 // What tests share.
+#[path = "../storm/mod.rs"]
+mod storm;
 #[path = "../conformance/mod.rs"]
 mod suite;
 mod support;

@@ -91,13 +91,6 @@ impl Process {
         self.ended().await
     }
 
-    /// Sends it a signal.
-    pub async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("the process still runs").to_string();
-        let told = Command::new("kill").args([signal, &pid]).status().await.unwrap();
-        assert!(told.success());
-    }
-
     /// Waits for its end.
     pub async fn ended(mut self) -> (ExitStatus, String) {
         let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;

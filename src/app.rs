@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use crate::broker::{JobPublisher, JobSource};
+use crate::broker::{EventPublisher, JobPublisher, JobSource};
 use crate::config::{self, Config};
 use crate::dispatch::health::{Health, Part};
 use crate::dispatch::metrics::Metrics;
@@ -37,6 +37,7 @@ pub struct App {
     admin: SocketAddr,
     shard: Shard,
     publisher: Arc<JobPublisher>,
+    announcer: Arc<EventPublisher>,
     store: Store,
     watch: JoinHandle<()>,
     web: JoinHandle<()>,
@@ -83,18 +84,21 @@ impl App {
         prepare(config, &store, migrate, &health).await?;
         let watch = tokio::spawn(watch_postgres(config.clone(), store.clone(), health.clone()));
         let publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
+        let announcer = Arc::new(EventPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
         let store_port = Arc::new(store.clone());
         let ports = Ports {
             ledger: store_port.clone(),
-            upkeep: store_port,
+            upkeep: store_port.clone(),
             publisher: publisher.clone(),
+            outbox: store_port,
+            announcer: announcer.clone(),
             source: Arc::new(JobSource::new(&config.rabbitmq.url, &config.rabbitmq.prefix, config.rabbitmq.prefetch)),
             lease: Arc::new(ShardLease::new(&config.postgres.url, &config.rabbitmq.prefix)),
             gateway: Arc::new(gateway),
             chance: Arc::new(System),
         };
         let shard = Shard::start(settings(config, tempo), ports, metrics, health);
-        Ok(App { admin, shard, publisher, store, watch, web, close_web })
+        Ok(App { admin, shard, publisher, announcer, store, watch, web, close_web })
     }
 
     /// Where the admin listener is.
@@ -106,6 +110,7 @@ impl App {
     /// the wire at the deadline.
     pub async fn stop(self) -> usize {
         let unfinished = self.shard.stop().await;
+        self.announcer.close().await;
         self.publisher.close().await;
         self.watch.abort();
         let _ = self.close_web.send(());
@@ -212,7 +217,8 @@ fn note_postgres(health: &Health, reason: String) {
 
 fn open_store(config: &Config) -> anyhow::Result<Store> {
     let lease = config.gateway.timeout + CLAIM_MARGIN;
-    Ok(Store::new(&config.postgres.url, config.postgres.max_connections, lease)?)
+    let open = if config.events.enabled { Store::new } else { Store::silent };
+    Ok(open(&config.postgres.url, config.postgres.max_connections, lease)?)
 }
 
 fn gateway(config: &Config) -> anyhow::Result<Accounts> {
@@ -261,6 +267,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         codes: config.codes.clone(),
         retention: config.retention.jobs,
         drain_timeout: config.drain_timeout,
+        events: config.events.enabled,
         tempo,
     }
 }

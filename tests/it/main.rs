@@ -4,6 +4,7 @@
 // The daemon on its services, through its public names.
 mod codes;
 mod crash;
+mod events;
 mod health;
 mod intake;
 mod pacing;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dispatcher::dispatch::ports::*;
 use dispatcher::domain::decide::Next;
+use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Job, Outcome, Payload, State, Timestamp, WaitReason};
 
 /// A row of `jobs`.
@@ -24,6 +25,7 @@ pub struct JobRow {
     pub attempts: i32,
     pub requests: u32,
     pub code: Option<i64>,
+    pub message: Option<String>,
     pub smsid: Option<String>,
     pub claim_id: i64,
     pub claimed_until: Option<Timestamp>,
@@ -49,9 +51,21 @@ pub struct RejectionRow {
     pub body: Vec<u8>,
 }
 
+/// A row of `events`, or one that was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    pub event: Event,
+    /// What it says, beside its type.
+    pub state: State,
+}
+
 /// All of it.
 #[derive(Default)]
 pub struct Tables {
+    /// The outbox, by number.
+    pub events: BTreeMap<i64, EventRow>,
+    /// All that ever was in it: not in the real tables.
+    pub facts: Vec<EventRow>,
     pub jobs: BTreeMap<String, JobRow>,
     pub attempts: BTreeMap<(String, u32), AttemptRow>,
     pub rejections: Vec<RejectionRow>,
@@ -120,9 +134,34 @@ impl Tables {
             if row.entry == Entry::Claim {
                 self.begin(&mut job, owner, now);
             }
+            self.announce(&job, now);
             self.jobs.insert(row.job.id.clone(), job);
         }
         Ok(inserted)
+    }
+
+    /// `announce!`: what others are to be told of a change.
+    pub fn announce(&mut self, job: &JobRow, now: Timestamp) {
+        if !(job.state.is_settled() || job.state == State::InDoubt) {
+            return;
+        }
+        let event = Event {
+            number: self.facts.len() as i64 + 1,
+            kind: format!("job.{}", job.state),
+            job_id: Some(job.job.id.clone()),
+            at: now,
+            data: data(job, now),
+        };
+        let row = EventRow { event, state: job.state };
+        self.events.insert(row.event.number, row.clone());
+        self.facts.push(row);
+    }
+
+    /// `turn_rows`.
+    pub fn turn(&mut self, done: &[i64], aside: &[i64], limit: u32) -> Vec<Event> {
+        done.iter().for_each(|number| drop(self.events.remove(number)));
+        let others = self.events.values().filter(|row| !aside.contains(&row.event.number));
+        others.take(limit as usize).map(|row| row.event.clone()).collect()
     }
 
     /// The next attempt of a job.
@@ -171,6 +210,7 @@ impl Tables {
             if row.entry == Entry::Claim {
                 self.begin(&mut job, owner, now);
             }
+            self.announce(&job, now);
             moved.insert(row.claim_id, job.claim());
             self.jobs.insert(row.id.clone(), job);
         }
@@ -199,7 +239,8 @@ impl Tables {
             let accepted = row.decision.next == Next::Accepted;
             // All rows of a statement see the table as it was before.
             let lands = match job.state {
-                State::Submitting | State::InDoubt => true,
+                State::Submitting => true,
+                State::InDoubt => row.decision.next != Next::InDoubt,
                 State::Waiting | State::Queued => accepted,
                 _ => false,
             };
@@ -210,6 +251,9 @@ impl Tables {
             job.attempts = (job.attempts - i32::from(!row.decision.spent)).max(0);
             job.code = row.answer.as_ref().map(|answer| answer.code);
             job.smsid = row.answer.as_ref().and_then(|answer| answer.smsid.clone());
+            job.message = Some(row.message.clone());
+            let job = job.clone();
+            self.announce(&job, now);
         }
         rows.iter().map(|row| landed.contains(&row.id)).collect()
     }
@@ -256,12 +300,22 @@ fn new_row(row: &Admission, now: Timestamp) -> JobRow {
         attempts: 0,
         requests: 0,
         code: None,
+        message: None,
         smsid: None,
         claim_id: row.claim_id,
         claimed_until: None,
         updated_at: now,
         revision: 0,
     }
+}
+
+fn data(row: &JobRow, now: Timestamp) -> String {
+    let metadata = row.job.metadata.as_deref().map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+    serde_json::json!({
+        "id": row.job.id, "mobile": row.job.mobile.digits(), "account": row.account, "state": row.state.as_str(),
+        "code": row.code, "message": row.message, "smsid": row.smsid, "metadata": metadata, "at": now,
+    })
+    .to_string()
 }
 
 /// `text` of Postgres cannot hold it.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use crate::broker::{JobPublisher, JobSource, QueueWatch};
+use crate::broker::{EventPublisher, JobPublisher, JobSource, QueueWatch};
 use crate::config::{self, Config};
 use crate::dispatch::health::{Health, Part};
 use crate::dispatch::metrics::Metrics;
@@ -46,6 +46,7 @@ pub struct App {
     metrics: Metrics,
     health: Arc<Health>,
     publisher: Arc<JobPublisher>,
+    announcer: Arc<EventPublisher>,
     store: Store,
     watch: JoinHandle<()>,
     queues: Arc<QueueWatch>,
@@ -104,7 +105,8 @@ impl App {
         let queues = Arc::new(QueueWatch::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
         let count = tokio::spawn(count_queues(queues.clone(), metrics.clone(), tempo.gauges));
         let publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
-        let ports = ports(config, &store, publisher.clone(), gateway);
+        let announcer = Arc::new(EventPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
+        let ports = ports(config, &store, publisher.clone(), announcer.clone(), gateway);
         let shard = Shard::start(settings(config, tempo), ports.clone(), metrics.clone(), health.clone());
         for task in [watch.abort_handle(), count.abort_handle(), shard.abort_handle()] {
             vital.add(task);
@@ -119,6 +121,7 @@ impl App {
             metrics,
             health,
             publisher,
+            announcer,
             store,
             watch,
             queues,
@@ -147,7 +150,13 @@ impl App {
             shard.stop().await;
         }
         let store = Arc::new(self.store.with_lease(lease(&config)).with_limits(config.limits.windows));
-        self.ports = Ports { ledger: store.clone(), upkeep: store, gateway: Arc::new(gateway), ..self.ports.clone() };
+        self.ports = Ports {
+            ledger: store.clone(),
+            upkeep: store.clone(),
+            outbox: store,
+            gateway: Arc::new(gateway),
+            ..self.ports.clone()
+        };
         self.metrics.forget_accounts();
         let settings = settings(&config, self.tempo);
         let shard = Shard::start(settings, self.ports.clone(), self.metrics.clone(), self.health.clone());
@@ -171,6 +180,7 @@ impl App {
             Some(shard) => shard.stop().await,
             None => 0,
         };
+        self.announcer.close().await;
         self.publisher.close().await;
         self.count.abort();
         self.watch.abort();
@@ -326,7 +336,8 @@ fn note_postgres(health: &Health, reason: String) {
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let store = Store::new(&config.postgres.url, config.postgres.max_connections, lease(config))?;
+    let open = if config.events.enabled { Store::new } else { Store::silent };
+    let store = open(&config.postgres.url, config.postgres.max_connections, lease(config))?;
     Ok(store.with_limits(config.limits.windows))
 }
 
@@ -358,13 +369,21 @@ pub(crate) fn client_options(gateway: &config::Gateway, max_idle: usize) -> Clie
     }
 }
 
-fn ports(config: &Config, store: &Store, publisher: Arc<JobPublisher>, gateway: Accounts) -> Ports {
+fn ports(
+    config: &Config,
+    store: &Store,
+    publisher: Arc<JobPublisher>,
+    announcer: Arc<EventPublisher>,
+    gateway: Accounts,
+) -> Ports {
     let rabbitmq = &config.rabbitmq;
     let store = Arc::new(store.clone());
     Ports {
         ledger: store.clone(),
-        upkeep: store,
+        upkeep: store.clone(),
+        outbox: store,
         publisher,
+        announcer,
         source: Arc::new(JobSource::new(&rabbitmq.url, &rabbitmq.prefix, rabbitmq.prefetch)),
         lease: Arc::new(ShardLease::new(&config.postgres.url, &rabbitmq.prefix)),
         gateway: Arc::new(gateway),
@@ -397,6 +416,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         codes: config.codes.clone(),
         retention: config.retention.jobs,
         drain_timeout: config.drain_timeout,
+        events: config.events.enabled,
         tempo,
     }
 }

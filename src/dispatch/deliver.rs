@@ -394,7 +394,10 @@ impl Desk {
 
     fn note_entry(&self, parcel: &Parcel, entry: Entry) {
         match entry {
-            Entry::Expired => self.metrics.finished(self.account_name(parcel.account), State::Expired, None, 1),
+            Entry::Expired => {
+                self.metrics.finished(self.account_name(parcel.account), State::Expired, None, 1);
+                self.announced.notify_one();
+            }
             Entry::Wait { on_room: true, .. } => self.note_parked(parcel),
             Entry::Wait { .. } | Entry::Claim => {}
         }

@@ -27,6 +27,9 @@ pub(super) const SESSION: &str = "set synchronous_commit = on; set statement_tim
      set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_hashjoin = off; \
      set enable_mergejoin = off";
 
+/// Read by `announce!` of `events.rs`.
+const SILENT: &str = "set dispatcher.events = 'off'";
+
 /// How long to wait for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
 
@@ -57,6 +60,21 @@ pub enum MigrationError {
 impl Store {
     /// A pool for `url`. Connects when first used.
     pub fn new(url: &SecretString, max_connections: u32, lease: Duration) -> Result<Self, LedgerError> {
+        Self::with(url, max_connections, lease, "")
+    }
+
+    /// The same, for `[events] enabled = false`: what it changes is announced to nobody.
+    pub fn silent(url: &SecretString, max_connections: u32, lease: Duration) -> Result<Self, LedgerError> {
+        Self::with(url, max_connections, lease, SILENT)
+    }
+
+    /// `session`: what its connections are told besides.
+    fn with(
+        url: &SecretString,
+        max_connections: u32,
+        lease: Duration,
+        session: &'static str,
+    ) -> Result<Self, LedgerError> {
         let options = PgConnectOptions::from_str(url.expose_secret())
             .map_err(|_| LedgerError::Refused("postgres.url cannot be read".into()))?
             .application_name("dispatcher");
@@ -67,7 +85,12 @@ impl Store {
             // batch would double the round trips.
             .test_before_acquire(false)
             .max_lifetime(Duration::from_secs(30 * 60))
-            .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    connection.execute(SESSION).await?;
+                    if session.is_empty() { Ok(()) } else { connection.execute(session).await.map(drop) }
+                })
+            })
             .connect_lazy_with(options);
         Ok(Store { pool, lease_seconds: lease.as_secs_f64(), limits: NumberLimits::default() })
     }

@@ -4,6 +4,7 @@
 // The daemon on its services, through its public names.
 mod chaos;
 mod codes;
+mod events;
 mod health;
 mod intake;
 mod pacing;

@@ -8,6 +8,7 @@
 #   services.sh env      print AMQP_URL and DATABASE_URL as exports:  eval "$(… env)"
 #   services.sh clean    stop, then remove all data
 #   services.sh rabbitmqctl …    rabbitmqctl on the private node
+#   services.sh promtool …       Prometheus' tool, fetched if it is missing
 #
 # Where AMQP_URL or DATABASE_URL is set, that service is used and none of its kind is started.
 # LOCAL_PORT_BASE (default 27600): the first of seven ports. LOCAL_DIR (default target/local): data.
@@ -123,6 +124,7 @@ case ${1:-} in
     tools)
         lock
         install_missing pika
+        promtool >/dev/null
         ;;
     down) down ;;
     clean) clean ;;
@@ -131,6 +133,11 @@ case ${1:-} in
     rabbitmqctl)
         shift
         rabbit_ctl "$@"
+        ;;
+    promtool)
+        shift
+        tool=$(promtool)
+        exec "$tool" "$@"
         ;;
     *)
         sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2

@@ -31,6 +31,7 @@ clean: ## stop, and remove the services' data
 test: up ## all tests, on the real services
 	@$(services) tools
 	@eval "$$($(services) env)"; failed=0; \
+	$(services) promtool test rules deploy/prometheus/tests/*.yml || failed=1; \
 	cargo test --locked --lib --bins --tests --no-fail-fast || failed=1; \
 	cargo test --locked --doc || failed=1; \
 	exit $$failed

@@ -9,6 +9,7 @@
 #   services.sh clean    stop, then remove all data
 #   services.sh rabbitmqctl …    rabbitmqctl on the private node
 #   services.sh crash rabbitmq|postgres    kill it hard, and start it again on what is left
+#   services.sh promtool …       Prometheus' tool, fetched if it is missing
 #
 # Where AMQP_URL or DATABASE_URL is set, that service is used and none of its kind is started.
 # LOCAL_PORT_BASE (default 27600): the first of seven ports. LOCAL_DIR (default target/local): data.
@@ -139,6 +140,7 @@ case ${1:-} in
     tools)
         lock
         install_missing pika
+        promtool >/dev/null
         ;;
     down) down ;;
     clean) clean ;;
@@ -151,6 +153,11 @@ case ${1:-} in
     rabbitmqctl)
         shift
         rabbit_ctl "$@"
+        ;;
+    promtool)
+        shift
+        tool=$(promtool)
+        exec "$tool" "$@"
         ;;
     *)
         sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2

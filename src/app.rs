@@ -89,7 +89,7 @@ impl App {
             upkeep: store_port,
             publisher: publisher.clone(),
             source: Arc::new(JobSource::new(&config.rabbitmq.url, &config.rabbitmq.prefix, config.rabbitmq.prefetch)),
-            lease: Arc::new(ShardLease::new(&config.postgres.url, &config.rabbitmq.prefix)),
+            lease: Arc::new(ShardLease::new(&config.postgres.url, &config.rabbitmq.prefix, &store)),
             gateway: Arc::new(gateway),
             chance: Arc::new(System),
         };

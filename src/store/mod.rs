@@ -6,6 +6,7 @@ mod connect;
 mod error;
 mod events;
 mod lease;
+mod pool;
 mod probe;
 pub mod query;
 mod record;

@@ -85,10 +85,15 @@ impl Desk {
                 let ledger = admit.clone();
                 Box::pin(async move { ledger.admit(&rows).await }) as Boxed<'static, _>
             }),
-            readmissions: Batcher::start("readmit", metrics.clone(), health.clone(), move |rows: Arc<Vec<Readmission>>| {
-                let ledger = readmit.clone();
-                Box::pin(async move { ledger.readmit(&rows).await }) as Boxed<'static, _>
-            }),
+            readmissions: Batcher::start(
+                "readmit",
+                metrics.clone(),
+                health.clone(),
+                move |rows: Arc<Vec<Readmission>>| {
+                    let ledger = readmit.clone();
+                    Box::pin(async move { ledger.readmit(&rows).await }) as Boxed<'static, _>
+                },
+            ),
             records: Batcher::start("record", metrics.clone(), health.clone(), move |rows: Arc<Vec<Record>>| {
                 let ledger = record.clone();
                 Box::pin(async move { ledger.record(&rows).await }) as Boxed<'static, _>

@@ -67,7 +67,8 @@ pub async fn balance(stage: &Stage, published: &[Value], limit: usize) {
     let lines: Vec<Line> = sqlx::query_as(sql).fetch_all(&stage.db.pool).await.unwrap();
     let mut known: Vec<&str> = lines.iter().map(|line| line.id.as_str()).collect();
     let mut wanted: Vec<&str> = published.iter().map(|job| job["id"].as_str().unwrap()).collect();
-    (known.sort(), wanted.sort());
+    known.sort();
+    wanted.sort();
     assert_eq!(known, wanted, "none is lost, none is invented");
     let mut log: BTreeMap<String, Vec<Submission>> = BTreeMap::new();
     for submit in stage.gateway.submissions() {

@@ -381,11 +381,11 @@ fn ports(
     Ports {
         ledger: store.clone(),
         upkeep: store.clone(),
-        outbox: store,
+        outbox: store.clone(),
         publisher,
         announcer,
         source: Arc::new(JobSource::new(&rabbitmq.url, &rabbitmq.prefix, rabbitmq.prefetch)),
-        lease: Arc::new(ShardLease::new(&config.postgres.url, &rabbitmq.prefix)),
+        lease: Arc::new(ShardLease::new(&config.postgres.url, &rabbitmq.prefix, &store)),
         gateway: Arc::new(gateway),
         chance: Arc::new(System),
     }

@@ -7,6 +7,7 @@
 mod ack;
 mod connect;
 mod consume;
+mod large;
 pub mod probe;
 mod properties;
 mod publish;

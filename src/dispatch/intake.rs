@@ -12,10 +12,22 @@ use crate::domain::message::{self, Rejection};
 use crate::domain::pace::account::Mode;
 use crate::domain::pace::{Request, Standing};
 
+/// A job whose message has come again so often goes to Postgres at once, where nothing counts. Else a
+/// night of restarts would carry it to the queue's delivery limit, although the fault is another's.
+const WEARY: u32 = 5;
+
 /// The intake of one consuming session.
 pub(super) struct Reception {
     pub desk: Arc<Desk>,
     pub pace: Arc<Pace>,
+}
+
+/// Where a job lines up.
+struct Place {
+    account: usize,
+    seq: i64,
+    standing: Standing,
+    keep: bool,
 }
 
 impl Intake for Reception {
@@ -43,9 +55,10 @@ impl Reception {
         let now = self.desk.now();
         let account = self.route(&job.account);
         let (seq, standing) = self.place(&job, &arrival);
+        let keep = arrival.returns >= WEARY;
         let start = match self.at_once(&job, now) {
             Some(entry) => Start::Known(entry),
-            None => self.line_up(&job, account, seq, standing, now),
+            None => self.line_up(&job, Place { account, seq, standing, keep }, now),
         };
         let parcel = Parcel {
             job: Arc::new(job),
@@ -84,10 +97,11 @@ impl Reception {
         }
     }
 
-    fn line_up(&self, job: &Job, account: usize, seq: i64, standing: Standing, now: Timestamp) -> Start {
+    fn line_up(&self, job: &Job, place: Place, now: Timestamp) -> Start {
         let (mobile, priority) = (job.mobile, job.priority);
+        let Place { account, seq, standing, keep } = place;
         let expires = job.expires_at.map(|at| self.pace.tick_of(at, now));
-        let request = |ticket| Request { ticket, mobile, account, priority, seq, standing, expires };
+        let request = |ticket| Request { ticket, mobile, account, priority, seq, standing, expires, keep };
         let (ticket, turn) = self.pace.enter(request);
         Start::Turn(ticket, turn)
     }

@@ -1,4 +1,5 @@
 //! The world breaks under a working daemon: a module for each way in which it does.
 
 mod books;
+mod gateway;
 mod pressure;

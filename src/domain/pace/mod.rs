@@ -169,6 +169,9 @@ impl Pacer {
             let slot = (due + self.spacing(request.account)).max(now);
             return Some(if on_room { by_account() } else { by_number(slot) });
         }
+        if request.keep {
+            return Some(by_account());
+        }
         if request.standing == Standing::New && lane_is_parked && account.wait(request.priority, now) > IDLE {
             return Some(by_account());
         }

@@ -26,6 +26,8 @@ pub struct Request {
     pub standing: Standing,
     /// It must not be submitted from then on.
     pub expires: Option<Tick>,
+    /// It must not wait in memory: its message has come again too often.
+    pub keep: bool,
 }
 
 /// Where a job stands among the parked ones of its number.

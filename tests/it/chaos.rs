@@ -3,6 +3,7 @@
 mod books;
 mod copies;
 mod crash;
+mod gateway;
 mod postgres;
 mod pressure;
 mod rabbitmq;

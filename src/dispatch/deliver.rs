@@ -106,7 +106,11 @@ impl Desk {
             Err(_) => return Delivered::Unsettled,
         };
         let first = Attempt { parcel, claim, claimed: begun, ticket, resigned_before: false };
-        match self.attempts(first).await {
+        let ended = self.attempts(first).await;
+        if let Some(ticket) = ticket {
+            parcel.pace.act(|pacer, now| pacer.settled(ticket, parcel.job.mobile, now));
+        }
+        match ended {
             Ok(()) => Delivered::Settled,
             Err(_) => Delivered::Unsettled,
         }

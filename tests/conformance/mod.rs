@@ -259,6 +259,7 @@ macro_rules! every_case {
             upkeep::what_waits_is_counted;
             policy::a_number_has_so_much_in_an_hour with crate::suite::Terms::an_hour(2);
             policy::only_what_may_have_reached_the_person_counts with crate::suite::Terms::an_hour(2);
+            policy::what_is_on_the_wire_holds_for_seconds with crate::suite::Terms::an_hour(2);
             policy::of_a_batch_as_many_pass_as_there_is_room_for with crate::suite::Terms::an_hour(2);
             policy::what_is_held_goes_when_there_is_room with crate::suite::Terms::an_hour(2);
             policy::a_second_signature_keeps_the_place_of_the_first with crate::suite::Terms::an_hour(1);

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use crate::broker::{JobPublisher, JobSource};
+use crate::broker::{EventPublisher, JobPublisher, JobSource, QueueWatch};
 use crate::config::{self, Config};
 use crate::dispatch::health::{Health, Part};
 use crate::dispatch::metrics::Metrics;
@@ -26,6 +26,7 @@ use crate::domain::pace::bucket::Bucket;
 use crate::domain::retry::RetryPolicy;
 use crate::gateway::{Accounts, Client, ClientOptions, Credentials};
 use crate::store::{self, MigrationError, ShardLease, Store};
+use crate::systemd::{self, Vital};
 use crate::telemetry;
 use crate::web::{self, Status};
 
@@ -45,8 +46,13 @@ pub struct App {
     metrics: Metrics,
     health: Arc<Health>,
     publisher: Arc<JobPublisher>,
+    announcer: Arc<EventPublisher>,
     store: Store,
     watch: JoinHandle<()>,
+    queues: Arc<QueueWatch>,
+    count: JoinHandle<()>,
+    vital: Vital,
+    beat: JoinHandle<()>,
     web: JoinHandle<()>,
     close_web: oneshot::Sender<()>,
 }
@@ -77,6 +83,8 @@ impl App {
     /// lacks its migrations.
     pub async fn start(config: &Config, migrate: bool, tempo: Tempo) -> anyhow::Result<App> {
         let metrics = Metrics::new();
+        metrics.begin_accounts(config.accounts.keys().map(String::as_str));
+        metrics.callbacks_enabled.set(i64::from(config.callbacks.secret.is_some()));
         let health = Arc::new(Health::starting());
         let store = open_store(config)?;
         let gateway = gateway(config)?;
@@ -88,22 +96,41 @@ impl App {
         let shown = Arc::new(Shown { health: health.clone(), metrics: metrics.clone() });
         let (close_web, closed) = oneshot::channel::<()>();
         let web = tokio::spawn(web::serve(listener, shown, closed));
+        let vital = Vital::default();
+        vital.add(web.abort_handle());
+        let beat = systemd::beat(vital.clone(), status_line(health.clone(), metrics.clone()));
         prepare(config, &store, migrate, &health).await?;
+        systemd::ready();
         let watch = tokio::spawn(watch_postgres(config.clone(), store.clone(), health.clone()));
+        let queues = Arc::new(QueueWatch::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
+        let count = tokio::spawn(count_queues(queues.clone(), metrics.clone(), tempo.gauges));
         let publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
-        let store_port = Arc::new(store.clone());
-        let ports = Ports {
-            ledger: store_port.clone(),
-            upkeep: store_port,
-            publisher: publisher.clone(),
-            source: Arc::new(JobSource::new(&config.rabbitmq.url, &config.rabbitmq.prefix, config.rabbitmq.prefetch)),
-            lease: Arc::new(ShardLease::new(&config.postgres.url, &config.rabbitmq.prefix)),
-            gateway: Arc::new(gateway),
-            chance: Arc::new(System),
-        };
-        let shard = Some(Shard::start(settings(config, tempo), ports.clone(), metrics.clone(), health.clone()));
+        let announcer = Arc::new(EventPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
+        let ports = ports(config, &store, publisher.clone(), announcer.clone(), gateway);
+        let shard = Shard::start(settings(config, tempo), ports.clone(), metrics.clone(), health.clone());
+        for task in [watch.abort_handle(), count.abort_handle(), shard.abort_handle()] {
+            vital.add(task);
+        }
         let config = config.clone();
-        Ok(App { config, tempo, admin, shard, ports, metrics, health, publisher, store, watch, web, close_web })
+        Ok(App {
+            config,
+            tempo,
+            admin,
+            shard: Some(shard),
+            ports,
+            metrics,
+            health,
+            publisher,
+            announcer,
+            store,
+            watch,
+            queues,
+            count,
+            vital,
+            beat,
+            web,
+            close_web,
+        })
     }
 
     /// Goes on with another configuration: accounts, limits, codes, and whatever else needs no other
@@ -119,13 +146,22 @@ impl App {
         let gateway = gateway(&config)?;
         telemetry::logging::set_level(&config.log.level)?;
         if let Some(shard) = self.shard.take() {
+            self.vital.remove(&shard.abort_handle());
             shard.stop().await;
         }
         let store = Arc::new(self.store.with_lease(lease(&config)).with_limits(config.limits.windows));
-        self.ports = Ports { ledger: store.clone(), upkeep: store, gateway: Arc::new(gateway), ..self.ports.clone() };
+        self.ports = Ports {
+            ledger: store.clone(),
+            upkeep: store.clone(),
+            outbox: store,
+            gateway: Arc::new(gateway),
+            ..self.ports.clone()
+        };
         self.metrics.forget_accounts();
         let settings = settings(&config, self.tempo);
-        self.shard = Some(Shard::start(settings, self.ports.clone(), self.metrics.clone(), self.health.clone()));
+        let shard = Shard::start(settings, self.ports.clone(), self.metrics.clone(), self.health.clone());
+        self.vital.add(shard.abort_handle());
+        self.shard = Some(shard);
         self.config = config;
         Ok(())
     }
@@ -138,16 +174,23 @@ impl App {
     /// Drains and ends everything, the last started first. Returns the attempts that were still on
     /// the wire at the deadline.
     pub async fn stop(self) -> usize {
+        self.vital.clear();
+        systemd::stopping();
         let unfinished = match self.shard {
             Some(shard) => shard.stop().await,
             None => 0,
         };
+        self.announcer.close().await;
         self.publisher.close().await;
+        self.count.abort();
         self.watch.abort();
+        // A look that hangs holds the connection: do not wait for it.
+        let _ = tokio::time::timeout(LIMIT, self.queues.close()).await;
         let _ = self.close_web.send(());
         let _ = self.web.await;
         // A batch that Postgres never took may hold a connection: do not wait for it.
         let _ = tokio::time::timeout(LIMIT, self.store.close()).await;
+        self.beat.abort();
         unfinished
     }
 }
@@ -216,6 +259,8 @@ async fn prepare(config: &Config, store: &Store, migrate: bool, health: &Health)
         health.down(Part::Postgres, reason.clone());
         if !announced {
             error!(reason, "waiting for Postgres");
+            // For the service manager this is started: it must not end what waits.
+            systemd::ready();
             announced = true;
         }
         tokio::time::sleep(LOOK).await;
@@ -266,6 +311,24 @@ async fn watch_postgres(config: Config, store: Store, health: Arc<Health>) {
     }
 }
 
+/// Keeps the gauges of RabbitMQ's queues. That it cannot be reached is the consumer's to say.
+async fn count_queues(queues: Arc<QueueWatch>, metrics: Metrics, every: Duration) {
+    loop {
+        let depths = tokio::time::timeout(LIMIT, queues.depths()).await;
+        metrics.set_queues(depths.ok().and_then(Result::ok).as_deref());
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// In a line, for the service manager.
+fn status_line(health: Arc<Health>, metrics: Metrics) -> impl Fn() -> String + Send + 'static {
+    move || match health.reasons() {
+        reasons if !reasons.is_empty() => format!("not ready: {}", reasons.join("; ")),
+        _ if metrics.rabbitmq_connected.get() == 1 => "consuming".to_owned(),
+        _ => "standing by: another replica consumes".to_owned(),
+    }
+}
+
 fn note_postgres(health: &Health, reason: String) {
     if health.down(Part::Postgres, reason.clone()) {
         warn!(reason, "Postgres is away");
@@ -273,7 +336,8 @@ fn note_postgres(health: &Health, reason: String) {
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let store = Store::new(&config.postgres.url, config.postgres.max_connections, lease(config))?;
+    let open = if config.events.enabled { Store::new } else { Store::silent };
+    let store = open(&config.postgres.url, config.postgres.max_connections, lease(config))?;
     Ok(store.with_limits(config.limits.windows))
 }
 
@@ -305,6 +369,28 @@ pub(crate) fn client_options(gateway: &config::Gateway, max_idle: usize) -> Clie
     }
 }
 
+fn ports(
+    config: &Config,
+    store: &Store,
+    publisher: Arc<JobPublisher>,
+    announcer: Arc<EventPublisher>,
+    gateway: Accounts,
+) -> Ports {
+    let rabbitmq = &config.rabbitmq;
+    let store = Arc::new(store.clone());
+    Ports {
+        ledger: store.clone(),
+        upkeep: store.clone(),
+        outbox: store.clone(),
+        publisher,
+        announcer,
+        source: Arc::new(JobSource::new(&rabbitmq.url, &rabbitmq.prefix, rabbitmq.prefetch)),
+        lease: Arc::new(ShardLease::new(&config.postgres.url, &rabbitmq.prefix, &store)),
+        gateway: Arc::new(gateway),
+        chance: Arc::new(System),
+    }
+}
+
 fn settings(config: &Config, tempo: Tempo) -> Settings {
     let index = |name: &String| config.accounts.keys().position(|other| other == name);
     let accounts = config.accounts.iter().map(|(name, account)| AccountSettings {
@@ -331,6 +417,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         codes: config.codes.clone(),
         retention: config.retention.jobs,
         drain_timeout: config.drain_timeout,
+        events: config.events.enabled,
         tempo,
     }
 }

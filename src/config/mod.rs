@@ -66,6 +66,8 @@ pub struct Config {
     pub codes: CodeTable,
     /// `[in_doubt]`
     pub in_doubt: InDoubt,
+    /// `[events]`
+    pub events: Events,
     /// `[retention]`
     pub retention: Retention,
     /// `[log]`
@@ -172,6 +174,13 @@ pub struct Retry {
 pub struct InDoubt {
     /// For jobs that do not say. Default hold.
     pub on_unknown: OnUnknown,
+}
+
+/// `[events]`: what publishers are told of their jobs.
+#[derive(Clone, Debug)]
+pub struct Events {
+    /// Whether changes of jobs are announced on the exchange of events. Default true.
+    pub enabled: bool,
 }
 
 /// `[retention]`

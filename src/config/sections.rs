@@ -8,8 +8,8 @@ use super::parse;
 use super::read::{Table, one_of};
 use super::secret::Presence;
 use super::{
-    Account, Admin, Auth, Callbacks, Config, Format, Gateway, InDoubt, Limits, Log, LogFormat, Method, Postgres,
-    Rabbitmq, Retention, Retry, Role, Token, cross,
+    Account, Admin, Auth, Callbacks, Config, Events, Format, Gateway, InDoubt, Limits, Log, LogFormat, Method,
+    Postgres, Rabbitmq, Retention, Retry, Role, Token, cross,
 };
 use crate::domain::codes::{Class, CodeTable};
 use crate::domain::job::{OnUnknown, Priority};
@@ -35,6 +35,7 @@ pub(super) fn config(root: &mut Table) -> Config {
         retry: root.table("retry", retry),
         codes: root.table("codes", codes),
         in_doubt: root.table("in_doubt", in_doubt),
+        events: root.table("events", events),
         retention: root.table("retention", retention),
         log: root.table("log", log),
         drain_timeout: root.duration("drain_timeout", 15 * SECOND, Duration::ZERO..=HOUR),
@@ -173,6 +174,10 @@ fn codes(table: &mut Table) -> CodeTable {
 fn in_doubt(table: &mut Table) -> InDoubt {
     let words: Vec<_> = OnUnknown::ALL.iter().map(|word| (word.as_str(), *word)).collect();
     InDoubt { on_unknown: table.word("on_unknown", OnUnknown::Hold, &words) }
+}
+
+fn events(table: &mut Table) -> Events {
+    Events { enabled: table.switch("enabled", true) }
 }
 
 fn retention(table: &mut Table) -> Retention {

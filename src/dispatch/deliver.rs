@@ -389,10 +389,7 @@ impl Desk {
     fn count(&self, attempt: &Attempt<'_>, outcome: Outcome, state: State, code: Option<i64>) {
         let Parcel { job, account, .. } = attempt.parcel;
         let name = self.account_name(*account);
-        self.metrics.submission(name, outcome, code);
-        if state.is_settled() || state == State::InDoubt {
-            self.metrics.finished(name, state, code, 1);
-        }
+        self.metrics.ended(name, outcome, state, code);
         if let (State::Accepted, Some(published)) = (state, job.published_at) {
             let seconds = (self.now() - published).num_milliseconds().max(0) as f64 / 1_000.0;
             self.metrics.latency_seconds.with_label_values(&[job.priority.as_str()]).observe(seconds);
@@ -401,7 +398,10 @@ impl Desk {
 
     fn note_entry(&self, parcel: &Parcel, entry: Entry) {
         match entry {
-            Entry::Expired => self.metrics.finished(self.account_name(parcel.account), State::Expired, None, 1),
+            Entry::Expired => {
+                self.metrics.finished(self.account_name(parcel.account), State::Expired, None, 1);
+                self.announced.notify_one();
+            }
             Entry::Wait { on_room: true, .. } => self.note_parked(parcel),
             Entry::Wait { .. } | Entry::Claim => {}
         }

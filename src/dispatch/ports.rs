@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::domain::decide::Decision;
+use crate::domain::event::Event;
 use crate::domain::job::{Job, OnUnknown, Payload, Priority, State, Timestamp, WaitReason};
 use crate::domain::message::{Properties, Rejection};
 use crate::domain::mobile::Mobile;
@@ -252,6 +253,8 @@ pub struct Waiting {
     pub by_reason: Vec<(WaitReason, i64)>,
     /// In doubt.
     pub in_doubt: i64,
+    /// Events that are not published yet.
+    pub events: i64,
 }
 
 /// What the periodic duties ask of Postgres. Each is one short statement that any replica may run
@@ -291,6 +294,21 @@ pub trait Upkeep: Send + Sync + 'static {
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>>;
     /// Counts for the gauges.
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>>;
+}
+
+/// What is committed and not yet published to the exchange of events.
+pub trait Outbox: Send + Sync + 'static {
+    /// Deletes the rows `done`, and reads the oldest of the others but `aside`, at most `limit`, in order:
+    /// one statement. A row that a transaction under way will commit may come later than younger ones;
+    /// one job's never do.
+    fn turn<'a>(&'a self, done: &'a [i64], aside: &'a [i64], limit: u32) -> Boxed<'a, Result<Vec<Event>, LedgerError>>;
+}
+
+/// Publishes events to RabbitMQ.
+pub trait Announcer: Send + Sync + 'static {
+    /// Publishes in order; for each, whether the broker has it for everybody who listens. After an error
+    /// any of them may have arrived. May be cancelled: then the same holds.
+    fn announce<'a>(&'a self, events: &'a [Event]) -> Boxed<'a, Result<Vec<bool>, PublishError>>;
 }
 
 /// Publishes to RabbitMQ.
@@ -381,6 +399,8 @@ pub struct Arrival {
     pub released: Option<i64>,
     /// The broker has given it out before.
     pub redelivered: bool,
+    /// How often, as the broker counts towards its delivery limit; 0 where it does not say.
+    pub returns: u32,
     /// Its queue's priority.
     pub priority: Priority,
     /// How it is acknowledged.

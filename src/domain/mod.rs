@@ -2,6 +2,7 @@
 
 pub mod codes;
 pub mod decide;
+pub mod event;
 pub mod job;
 pub mod json;
 pub mod limits;

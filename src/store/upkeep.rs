@@ -217,7 +217,8 @@ impl Store {
     async fn waiting_counts(&self) -> Result<Waiting, LedgerError> {
         let rows = sqlx::query(
             "select wait_reason, count(*) from jobs where state = 'waiting' group by wait_reason
-             union all select 'in_doubt', count(*) from jobs where state = 'in_doubt'",
+             union all select 'in_doubt', count(*) from jobs where state = 'in_doubt'
+             union all select 'events', count(*) from events",
         )
         .fetch_all(&self.pool)
         .await
@@ -226,9 +227,10 @@ impl Store {
         for row in &rows {
             let (word, jobs): (&str, i64) =
                 (row.try_get(0).map_err(ledger_error)?, row.try_get(1).map_err(ledger_error)?);
-            match WaitReason::parse(word) {
-                Some(reason) => waiting.by_reason.push((reason, jobs)),
-                None => waiting.in_doubt = jobs,
+            match (WaitReason::parse(word), word) {
+                (Some(reason), _) => waiting.by_reason.push((reason, jobs)),
+                (None, "events") => waiting.events = jobs,
+                (None, _) => waiting.in_doubt = jobs,
             }
         }
         Ok(waiting)

@@ -4,6 +4,7 @@
 //! A binary names its fixture, a function `async fn(terms: Terms) -> Pg`, in [`conformance!`].
 
 pub mod ledger;
+pub mod outbox;
 pub mod policy;
 pub mod upkeep;
 
@@ -21,6 +22,7 @@ use dispatcher::domain::verdict::Answer;
 pub struct Pg {
     pub ledger: Arc<dyn Ledger>,
     pub upkeep: Arc<dyn Upkeep>,
+    pub outbox: Arc<dyn Outbox>,
     look: Box<dyn Look>,
     next: AtomicI64,
 }
@@ -72,8 +74,8 @@ const TICK: std::time::Duration = std::time::Duration::from_millis(2);
 const LOOKS: u32 = 1_000;
 
 impl Pg {
-    pub fn new<P: Ledger + Upkeep>(port: Arc<P>, look: impl Look + 'static) -> Pg {
-        Pg { ledger: port.clone(), upkeep: port, look: Box::new(look), next: AtomicI64::new(1) }
+    pub fn new<P: Ledger + Upkeep + Outbox>(port: Arc<P>, look: impl Look + 'static) -> Pg {
+        Pg { ledger: port.clone(), upkeep: port.clone(), outbox: port, look: Box::new(look), next: AtomicI64::new(1) }
     }
 
     fn unique(&self) -> i64 {
@@ -146,6 +148,12 @@ impl Pg {
 
     pub async fn outcome(&self, id: &str, attempt: u32) -> Option<Outcome> {
         self.look.outcome(id, attempt).await
+    }
+
+    /// What is in the outbox: type and job of each event, in order.
+    pub async fn kinds(&self) -> Vec<String> {
+        let events = self.outbox.turn(&[], &[], 100).await.unwrap();
+        events.iter().map(|event| format!("{} {}", event.kind, event.job_id.as_deref().unwrap_or("-"))).collect()
     }
 
     /// The state of a job, as a repeat of its message is told.
@@ -233,6 +241,10 @@ macro_rules! every_case {
             ledger::what_did_not_leave_gives_the_attempt_back;
             ledger::a_correction_keeps_the_count_of_attempts;
             ledger::a_message_that_is_no_job_is_kept;
+            ledger::a_doubt_does_not_land_on_a_doubt;
+            outbox::each_fact_is_there_once_and_in_order;
+            outbox::what_is_done_goes_and_what_is_aside_stays;
+            outbox::an_event_says_what_became_of_the_job;
             upkeep::what_is_due_is_released_in_order;
             upkeep::what_waits_for_room_is_released_by_account_and_priority;
             upkeep::a_released_job_comes_back_whole;

@@ -124,3 +124,8 @@ fn forgetting_what_a_number_had_is_caught() {
 fn forgetting_a_stale_claim_is_caught() {
     catch(Mutant::ForgetStale);
 }
+
+#[test]
+fn forgetting_an_event_is_caught() {
+    catch(Mutant::ForgetEvents);
+}

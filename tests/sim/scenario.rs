@@ -22,7 +22,7 @@ use dispatcher::domain::retry::RetryPolicy;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::broker::{JobPublisher, JobSource};
+use crate::broker::{EventPublisher, JobPublisher, JobSource};
 use crate::ihuyi::{Call, Client, TIMEOUT};
 use crate::invariants;
 use crate::jobs::{Letter, letters};
@@ -139,6 +139,7 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
         codes: CodeTable::default(),
         retention: Duration::from_secs(90 * 86_400),
         drain_timeout: Duration::from_secs(15),
+        events: true,
         tempo: Tempo {
             release: Duration::from_millis(400),
             lost: Duration::from_secs(rng.u64(8..60)),
@@ -146,6 +147,7 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
             reclaim: Duration::from_secs(4),
             expire: Duration::from_secs(3),
             gauges: Duration::from_secs(20),
+            events: Duration::from_secs(3),
             ..Tempo::default()
         },
     }
@@ -323,7 +325,9 @@ fn start(cast: &Cast, process: &Arc<Process>) -> Shard {
     let postgres = Arc::new(Postgres(link.clone()));
     let ports = Ports {
         ledger: postgres.clone(),
-        upkeep: postgres,
+        upkeep: postgres.clone(),
+        outbox: postgres,
+        announcer: Arc::new(EventPublisher(link.clone())),
         publisher: Arc::new(JobPublisher(link.clone())),
         source: Arc::new(JobSource(link.clone())),
         lease: Arc::new(ShardLease(link.clone())),

@@ -64,6 +64,8 @@ fn a_bad_value_is_named_with_its_path_and_cure() {
         ("limits.quiet_hours.bulk = \"9pm\"", "limits.quiet_hours.bulk: `9pm` is no time of the day: write two"),
         ("limits.quiet_hours.bulk = \"08:00-08:00\"", "limits.quiet_hours.bulk: `08:00-08:00` leaves no time"),
         ("limits.mobile = \"5/d\"\nretention.jobs = \"23h\"", "retention.jobs: is shorter than the 24 h that limits"),
+        ("events.enabled = \"maybe\"", "events.enabled: `maybe` is not known: write `true` or `false`"),
+        ("events.enabled = 1", "events.enabled: `1` is not known"),
         ("limits.mobile_burst = 0", "limits.mobile_burst: `0` is out of range"),
         ("retry.max_attempts = 101", "retry.max_attempts: `101` is out of range: write 1 to 100"),
         ("retry.initial = \"11m\"\nretry.max = \"10m\"", "retry.initial: is longer than retry.max"),
@@ -406,4 +408,12 @@ fn durations_and_defaults_are_the_documented_ones() {
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9464");
     assert_eq!(config.gateway.balance_url.as_str(), "https://106.ihuyi.com/webservice/sms.php?method=GetNum");
     assert!(config.callbacks.secret.is_none() && config.callbacks.allow.is_empty());
+}
+
+#[test]
+fn a_switch_is_a_word_in_the_environment() {
+    let with = |text: &str, env: &[(&str, &str)]| loaded(text, env).events.enabled;
+    assert!(with("", NONE) && with("events.enabled = true", NONE));
+    assert!(!with("events.enabled = false", NONE) && !with("events.enabled = \"FALSE\"", NONE));
+    assert!(!with("", &[("DISPATCHER__EVENTS__ENABLED", "false")]));
 }

@@ -195,6 +195,9 @@ impl Pacer {
                 _ => by_number(slot),
             });
         }
+        if request.keep {
+            return Some(by_account());
+        }
         if request.standing == Standing::New && lane_is_parked && account.wait(request.priority, now) > IDLE {
             return Some(by_account());
         }

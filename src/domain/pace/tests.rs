@@ -54,7 +54,7 @@ impl World {
         let (seq, ticket) = (self.next, self.next as Ticket);
         self.next += 1;
         let (priority, standing) = (Priority::Normal, Standing::New);
-        Request { ticket, mobile, account: MAIN, priority, seq, standing, expires: None, quiet: None }
+        Request { ticket, mobile, account: MAIN, priority, seq, standing, expires: None, quiet: None, keep: false }
     }
 
     fn publish(&mut self, mobile: u64, account: usize, priority: Priority) -> Ticket {
@@ -62,8 +62,17 @@ impl World {
         let seq = self.next;
         self.next += 1;
         let ticket = seq as Ticket;
-        let request =
-            Request { ticket, mobile, account, priority, seq, standing: Standing::New, expires: None, quiet: None };
+        let request = Request {
+            ticket,
+            mobile,
+            account,
+            priority,
+            seq,
+            standing: Standing::New,
+            expires: None,
+            quiet: None,
+            keep: false,
+        };
         self.jobs.insert(ticket, request);
         self.pacer.enter(request, self.now);
         self.settle();
@@ -387,6 +396,7 @@ fn what_expires_while_it_waits_is_told_so() {
         standing: Standing::New,
         expires,
         quiet: None,
+        keep: false,
     };
     world.pacer.enter(request, world.now);
     let mut told = Vec::new();
@@ -413,6 +423,7 @@ fn a_job_that_made_no_request_gives_its_tokens_back() {
             standing: Standing::New,
             expires: None,
             quiet: None,
+            keep: false,
         };
         world.pacer.enter(request, world.now);
         world.pacer.poll(world.now, &mut told);
@@ -463,6 +474,7 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
             standing,
             expires: None,
             quiet: None,
+            keep: false,
         };
         world.jobs.insert(ticket, request);
         world.parked.push((ticket, Park { reason: WaitReason::RateLimited, due: Some(world.now), on_room: false }));
@@ -481,6 +493,7 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
             standing,
             expires: None,
             quiet: None,
+            keep: false,
         };
         world.jobs.insert(ticket, request);
         world.pacer.enter(request, world.now);
@@ -508,6 +521,23 @@ fn a_job_that_goes_while_others_are_withdrawn_is_not_parked() {
     let parked: Vec<Ticket> = world.parked.iter().map(|(ticket, _)| *ticket).collect();
     assert_eq!(parked, [tickets[0]]);
     assert_eq!((world.sent.len(), world.pacer.in_flight(MAIN)), (2, 2));
+}
+
+#[test]
+fn a_job_whose_message_came_again_too_often_does_not_wait_in_memory() {
+    let mut world = World::new(100, 100);
+    // Else it would wait here until the gateway is back.
+    (0..5).for_each(|_| {
+        world.pacer.circuit.failed(world.now);
+    });
+    let ticket = world.publish(1, MAIN, Priority::Normal);
+    assert!(world.parked.is_empty());
+    let again = Request { ticket: ticket + 1, keep: true, ..world.jobs[&ticket] };
+    world.jobs.insert(again.ticket, again);
+    world.pacer.enter(again, world.now);
+    world.settle();
+    let parks: Vec<(Ticket, bool)> = world.parked.iter().map(|(ticket, park)| (*ticket, park.on_room)).collect();
+    assert_eq!(parks, [(again.ticket, true)]);
 }
 
 #[test]

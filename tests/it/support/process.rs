@@ -73,10 +73,9 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
-    /// SIGTERM: how it ended, and all that it wrote.
-    pub async fn terminate(self) -> (ExitStatus, String) {
+    /// SIGTERM: it begins to end.
+    pub async fn tell_to_stop(&self) {
         self.signal("-TERM").await;
-        self.ended().await
     }
 
     /// Sends it a signal.
@@ -84,6 +83,12 @@ impl Process {
         let pid = self.child.id().expect("the process still runs").to_string();
         let told = Command::new("kill").args([signal, &pid]).status().await.unwrap();
         assert!(told.success());
+    }
+
+    /// SIGTERM: how it ended, and all that it wrote.
+    pub async fn terminate(self) -> (ExitStatus, String) {
+        self.tell_to_stop().await;
+        self.ended().await
     }
 
     /// Waits for its end.

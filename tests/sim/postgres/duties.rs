@@ -86,10 +86,13 @@ impl Tables {
     pub fn expire(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, u64)> {
         let late = |row: &JobRow| matches!(row.state, State::Waiting | State::Queued) && row.job.is_expired(at);
         let mut counts = BTreeMap::new();
+        let mut expired = Vec::new();
         for row in self.pick(limit, late, |row| row.seq) {
             row.go(State::Expired, NO_WAIT, now);
             *counts.entry(row.account.clone()).or_default() += 1;
+            expired.push(row.clone());
         }
+        expired.iter().for_each(|row| self.announce(row, now));
         counts.into_iter().collect()
     }
 
@@ -201,6 +204,6 @@ impl Tables {
             }
         }
         let in_doubt = self.jobs.values().filter(|row| row.state == State::InDoubt).count() as i64;
-        Waiting { by_reason: counts.into_iter().collect(), in_doubt }
+        Waiting { by_reason: counts.into_iter().collect(), in_doubt, events: self.events.len() as i64 }
     }
 }

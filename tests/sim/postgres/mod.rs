@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dispatcher::dispatch::ports::*;
+use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Priority, Timestamp};
 use tokio::time::Instant;
 
@@ -168,6 +169,12 @@ impl Ledger for Postgres {
 
     fn refuse<'a>(&'a self, rows: &'a [Refusal]) -> Boxed<'a, Result<Vec<()>, LedgerError>> {
         Box::pin(self.statement("refuse", |tables, _| Ok(tables.refuse(rows))))
+    }
+}
+
+impl Outbox for Postgres {
+    fn turn<'a>(&'a self, done: &'a [i64], aside: &'a [i64], limit: u32) -> Boxed<'a, Result<Vec<Event>, LedgerError>> {
+        Box::pin(self.statement("outbox", move |tables, _| Ok(tables.turn(done, aside, limit))))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dispatcher::dispatch::ports::*;
 use dispatcher::domain::decide::Next;
+use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Job, Outcome, Payload, Priority, State, Timestamp, WaitReason};
 use dispatcher::domain::limits::{NumberLimits, Sliding};
 use dispatcher::domain::mobile::Mobile;
@@ -28,6 +29,7 @@ pub struct JobRow {
     pub code: Option<i64>,
     /// It failed because its number wants no bulk messages: `message` of the real table.
     pub suppressed: bool,
+    pub message: Option<String>,
     pub smsid: Option<String>,
     pub claim_id: i64,
     pub claimed_until: Option<Timestamp>,
@@ -54,9 +56,21 @@ pub struct RejectionRow {
     pub body: Vec<u8>,
 }
 
+/// A row of `events`, or one that was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    pub event: Event,
+    /// What it says, beside its type.
+    pub state: State,
+}
+
 /// All of it.
 #[derive(Default)]
 pub struct Tables {
+    /// The outbox, by number.
+    pub events: BTreeMap<i64, EventRow>,
+    /// All that ever was in it: not in the real tables.
+    pub facts: Vec<EventRow>,
     pub jobs: BTreeMap<String, JobRow>,
     pub attempts: BTreeMap<(String, u32), AttemptRow>,
     pub rejections: Vec<RejectionRow>,
@@ -161,6 +175,7 @@ impl Tables {
             let mut job = new_row(row, now);
             let to = (row.job.mobile, row.job.priority);
             self.enter(&mut job, &row.entry, Some(to), owner, now);
+            self.announce(&job, now);
             inserted.insert(row.claim_id, job.clone());
             self.jobs.insert(row.job.id.clone(), job);
         }
@@ -218,6 +233,30 @@ impl Tables {
         })
     }
 
+    /// `announce!`: what others are to be told of a change.
+    pub fn announce(&mut self, job: &JobRow, now: Timestamp) {
+        if !(job.state.is_settled() || job.state == State::InDoubt) {
+            return;
+        }
+        let event = Event {
+            number: self.facts.len() as i64 + 1,
+            kind: format!("job.{}", job.state),
+            job_id: Some(job.job.id.clone()),
+            at: now,
+            data: data(job, now),
+        };
+        let row = EventRow { event, state: job.state };
+        self.events.insert(row.event.number, row.clone());
+        self.facts.push(row);
+    }
+
+    /// `turn_rows`.
+    pub fn turn(&mut self, done: &[i64], aside: &[i64], limit: u32) -> Vec<Event> {
+        done.iter().for_each(|number| drop(self.events.remove(number)));
+        let others = self.events.values().filter(|row| !aside.contains(&row.event.number));
+        others.take(limit as usize).map(|row| row.event.clone()).collect()
+    }
+
     /// The next attempt of a job.
     fn begin(&mut self, job: &mut JobRow, owner: u32, now: Timestamp) {
         job.attempts += 1;
@@ -261,6 +300,7 @@ impl Tables {
             job.account = row.account.clone().unwrap_or(job.account);
             job.claim_id = row.claim_id;
             self.enter(&mut job, &row.entry, row.to, owner, now);
+            self.announce(&job, now);
             moved.insert(row.claim_id, job.clone());
             self.jobs.insert(row.id.clone(), job);
         }
@@ -289,7 +329,8 @@ impl Tables {
             let accepted = row.decision.next == Next::Accepted;
             // All rows of a statement see the table as it was before.
             let lands = match job.state {
-                State::Submitting | State::InDoubt => true,
+                State::Submitting => true,
+                State::InDoubt => row.decision.next != Next::InDoubt,
                 State::Waiting | State::Queued => accepted,
                 _ => false,
             };
@@ -300,6 +341,9 @@ impl Tables {
             job.attempts = (job.attempts - i32::from(!row.decision.spent)).max(0);
             job.code = row.answer.as_ref().map(|answer| answer.code);
             job.smsid = row.answer.as_ref().and_then(|answer| answer.smsid.clone());
+            job.message = Some(row.message.clone());
+            let job = job.clone();
+            self.announce(&job, now);
         }
         rows.iter().map(|row| landed.contains(&row.id)).collect()
     }
@@ -347,6 +391,7 @@ fn new_row(row: &Admission, now: Timestamp) -> JobRow {
         requests: 0,
         code: None,
         suppressed: false,
+        message: None,
         smsid: None,
         claim_id: row.claim_id,
         claimed_until: None,
@@ -360,6 +405,15 @@ fn midnight_before(at: Timestamp) -> Timestamp {
     let (east, day) = (8 * 3_600, 86_400);
     let local = at.timestamp() + east;
     Timestamp::from_timestamp(local - local.rem_euclid(day) - east, 0).unwrap()
+}
+
+fn data(row: &JobRow, now: Timestamp) -> String {
+    let metadata = row.job.metadata.as_deref().map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+    serde_json::json!({
+        "id": row.job.id, "mobile": row.job.mobile.digits(), "account": row.account, "state": row.state.as_str(),
+        "code": row.code, "message": row.message, "smsid": row.smsid, "metadata": metadata, "at": now,
+    })
+    .to_string()
 }
 
 /// `text` of Postgres cannot hold it.

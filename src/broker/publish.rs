@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::BrokerError;
 use super::connect::connect;
-use super::properties::{PUBLISHED_MS, RELEASED, TRACEPARENT};
+use super::properties::{BOUND, PUBLISHED_MS, RELEASED, TRACEPARENT};
 use super::topology::Topology;
 use crate::dispatch::ports::{Boxed, PublishError, Publisher, Released};
 use crate::domain::job::Job;
@@ -28,6 +28,8 @@ pub struct Message {
     properties: Properties,
     /// The place in the order of arrival of a job that is released.
     seq: Option<i64>,
+    /// Of a released job: no other account may send it.
+    bound: bool,
 }
 
 impl Message {
@@ -35,7 +37,7 @@ impl Message {
     pub fn of(job: &Job) -> Self {
         // The id stands beside the body too, for whoever looks at the queue.
         let properties = Properties { message_id: Some(job.id.clone()), ..message::properties(job) };
-        Message { body: message::encode(job), properties, seq: None }
+        Message { body: message::encode(job), properties, seq: None, bound: false }
     }
 
     /// Anything, as it is: the daemon will judge it. `routing_key` has at most 255 bytes.
@@ -45,7 +47,7 @@ impl Message {
             timestamp_ms: Some(published_ms),
             ..Properties::default()
         };
-        Message { body, properties, seq: None }
+        Message { body, properties, seq: None, bound: false }
     }
 }
 
@@ -164,6 +166,9 @@ async fn publish_one(
     if let Some(seq) = message.seq {
         headers.insert(RELEASED.into(), AMQPValue::LongLongInt(seq));
     }
+    if message.bound {
+        headers.insert(BOUND.into(), AMQPValue::LongLongInt(1));
+    }
     let mut properties = BasicProperties::default()
         .with_content_type("application/json".into())
         .with_delivery_mode(PERSISTENT)
@@ -178,7 +183,9 @@ async fn publish_one(
 
 impl Publisher for JobPublisher {
     fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>> {
-        let messages = jobs.iter().map(|released| Message { seq: Some(released.seq), ..Message::of(&released.job) });
+        let message =
+            |Released { job, seq, bound }: &Released| Message { seq: Some(*seq), bound: *bound, ..Message::of(job) };
+        let messages = jobs.iter().map(message);
         Box::pin(self.publish_all(messages))
     }
 }

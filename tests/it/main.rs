@@ -9,6 +9,7 @@ mod health;
 mod intake;
 mod pacing;
 mod process;
+mod policy;
 mod reload;
 mod waiting;
 mod wire;

@@ -177,7 +177,7 @@ impl Tables {
         let mut lines = BTreeMap::new();
         let parked = |row: &&JobRow| match row.wait_reason {
             Some(WaitReason::RateLimited | WaitReason::QuietHours) => true,
-            Some(WaitReason::NumberLimit) => row.on_room || !self.limits.is_empty(),
+            Some(WaitReason::NumberLimit) => row.on_room || !self.limits.is_empty() && !self.is_told(row),
             _ => row.on_room,
         };
         for row in self.jobs.values().filter(parked) {
@@ -202,6 +202,12 @@ impl Tables {
                 published_at: line.published,
             })
             .collect()
+    }
+
+    /// The gateway has said that the job waits.
+    fn is_told(&self, row: &JobRow) -> bool {
+        let last = self.attempts.get(&(row.job.id.clone(), row.requests));
+        last.is_some_and(|attempt| attempt.outcome == Some(Outcome::Tomorrow))
     }
 
     pub fn waiting(&self) -> Waiting {

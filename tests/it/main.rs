@@ -14,6 +14,7 @@ mod wire;
 // Parts by themselves.
 mod cli;
 mod conformance;
+mod documents;
 mod gateway;
 mod readme;
 mod simulator;

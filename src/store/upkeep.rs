@@ -156,6 +156,9 @@ impl Store {
             "with stranded as (
                  select id from jobs
                  where state = 'waiting' and on_room and account = $1
+                   -- The first account may have taken it.
+                   and not (on_unknown = 'resend' and exists (
+                       select 1 from attempts a where a.job_id = jobs.id and a.outcome = 'unknown'))
                  order by priority, seq
                  limit $3
                  for update skip locked

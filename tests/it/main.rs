@@ -17,6 +17,7 @@ mod wire;
 // Parts by themselves.
 mod cli;
 mod conformance;
+mod documents;
 mod gateway;
 mod readme;
 mod simulator;

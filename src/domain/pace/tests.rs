@@ -54,7 +54,7 @@ impl World {
         let (seq, ticket) = (self.next, self.next as Ticket);
         self.next += 1;
         let (priority, standing) = (Priority::Normal, Standing::New);
-        Request { ticket, mobile, account: MAIN, priority, seq, standing, expires: None, quiet: None }
+        Request { ticket, mobile, account: MAIN, priority, seq, standing, expires: None, quiet: None, keep: false }
     }
 
     fn publish(&mut self, mobile: u64, account: usize, priority: Priority) -> Ticket {

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::broker::{JobPublisher, JobSource};
 use crate::config::{self, Config};
 use crate::dispatch::health::{Health, Part};
+use crate::dispatch::inbox::Inbox;
 use crate::dispatch::metrics::Metrics;
 use crate::dispatch::ports::System;
 use crate::dispatch::settings::{AccountSettings, Settings, Tempo};
@@ -23,9 +24,10 @@ use crate::domain::message::Rules;
 use crate::domain::pace::account::AccountPace;
 use crate::domain::pace::bucket::Bucket;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::uplink::OptOut;
 use crate::gateway::{Accounts, Client, ClientOptions, Credentials};
 use crate::store::{self, MigrationError, ShardLease, Store};
-use crate::web::{self, Status};
+use crate::web::{self, Callbacks, Status};
 
 /// Between two looks at Postgres.
 const LOOK: Duration = Duration::from_secs(2);
@@ -34,13 +36,41 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// A running daemon.
 pub struct App {
-    admin: SocketAddr,
+    admin: Listening,
+    callbacks: Option<Listening>,
     shard: Shard,
     publisher: Arc<JobPublisher>,
     store: Store,
     watch: JoinHandle<()>,
-    web: JoinHandle<()>,
-    close_web: oneshot::Sender<()>,
+}
+
+/// A listener of ours.
+struct Listening {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+    close: oneshot::Sender<()>,
+}
+
+impl Listening {
+    /// Binds `address`, the value of `key`, and serves it until it is closed.
+    async fn start<S: Future<Output = ()> + Send + 'static>(
+        key: &str,
+        address: SocketAddr,
+        serve: impl FnOnce(TcpListener, oneshot::Receiver<()>) -> S,
+    ) -> anyhow::Result<Listening> {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("{key}: {address} cannot be bound: is another daemon running? choose another port")
+        })?;
+        let address = listener.local_addr()?;
+        let (close, closed) = oneshot::channel::<()>();
+        Ok(Listening { address, task: tokio::spawn(serve(listener, closed)), close })
+    }
+
+    /// What is being answered may finish, for a few seconds.
+    async fn stop(self) {
+        let _ = self.close.send(());
+        let _ = self.task.await;
+    }
 }
 
 /// What the admin listener shows.
@@ -72,14 +102,10 @@ impl App {
         let health = Arc::new(Health::starting());
         let store = open_store(config)?;
         let gateway = gateway(config)?;
-        let admin = config.admin.listen;
-        let listener = TcpListener::bind(admin).await.with_context(|| {
-            format!("admin.listen: {admin} cannot be bound: is another daemon running? choose another port")
-        })?;
-        let admin = listener.local_addr()?;
         let shown = Arc::new(Shown { health: health.clone(), metrics: metrics.clone() });
-        let (close_web, closed) = oneshot::channel::<()>();
-        let web = tokio::spawn(web::serve(listener, shown, closed));
+        let serve = |listener, closed| web::serve(listener, shown, closed);
+        let admin = Listening::start("admin.listen", config.admin.listen, serve).await?;
+        let callbacks = listen_for_callbacks(config, &store, &metrics).await?;
         prepare(config, &store, migrate, &health).await?;
         let watch = tokio::spawn(watch_postgres(config.clone(), store.clone(), health.clone()));
         let publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
@@ -94,12 +120,17 @@ impl App {
             chance: Arc::new(System),
         };
         let shard = Shard::start(settings(config, tempo), ports, metrics, health);
-        Ok(App { admin, shard, publisher, store, watch, web, close_web })
+        Ok(App { admin, callbacks, shard, publisher, store, watch })
     }
 
     /// Where the admin listener is.
     pub fn admin(&self) -> SocketAddr {
-        self.admin
+        self.admin.address
+    }
+
+    /// Where the callback listener is, if it is on.
+    pub fn callbacks(&self) -> Option<SocketAddr> {
+        self.callbacks.as_ref().map(|callbacks| callbacks.address)
     }
 
     /// Drains and ends everything, the last started first. Returns the attempts that were still on
@@ -108,8 +139,10 @@ impl App {
         let unfinished = self.shard.stop().await;
         self.publisher.close().await;
         self.watch.abort();
-        let _ = self.close_web.send(());
-        let _ = self.web.await;
+        if let Some(callbacks) = self.callbacks {
+            callbacks.stop().await;
+        }
+        self.admin.stop().await;
         // A batch that Postgres never took may hold a connection: do not wait for it.
         let _ = tokio::time::timeout(LIMIT, self.store.close()).await;
         unfinished
@@ -128,6 +161,10 @@ pub async fn run(config: Config, migrate: bool) -> anyhow::Result<()> {
         () = &mut stop => return Ok(()),
     };
     info!(version = env!("CARGO_PKG_VERSION"), admin = %app.admin(), "dispatcher runs");
+    match app.callbacks() {
+        Some(callbacks) => info!(%callbacks, "receipts and replies are taken"),
+        None => info!("receipts and replies are not taken: callbacks.secret is not configured"),
+    }
     stop.await;
     info!("told to stop");
     match app.stop().await {
@@ -135,6 +172,17 @@ pub async fn run(config: Config, migrate: bool) -> anyhow::Result<()> {
         left => warn!(left, "attempts were still on the wire: they will be settled as unknown"),
     }
     Ok(())
+}
+
+/// Where ihuyi posts what it has to say, if a secret is configured. Before Postgres is there pushes are
+/// refused, and come again.
+async fn listen_for_callbacks(config: &Config, store: &Store, metrics: &Metrics) -> anyhow::Result<Option<Listening>> {
+    let Some(secret) = config.callbacks.secret.clone() else { return Ok(None) };
+    let opt_out = OptOut::new(config.callbacks.opt_out.clone());
+    let inbox = Inbox::start(Arc::new(store.clone()), metrics.clone(), opt_out);
+    let callbacks = Callbacks::new(inbox, secret, config.callbacks.allow.clone());
+    let serve = |listener, closed| web::serve_callbacks(listener, callbacks, closed);
+    Ok(Some(Listening::start("callbacks.listen", config.callbacks.listen, serve).await?))
 }
 
 /// Waits for Postgres, and makes sure of the schema.

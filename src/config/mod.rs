@@ -227,6 +227,8 @@ pub struct Callbacks {
     pub secret: Option<SecretString>,
     /// Who may post. Empty: anyone who knows the secret.
     pub allow: Vec<IpNet>,
+    /// Replies that put their number on the suppression list. Default `TD`, `T` and `退订`; empty: none do.
+    pub opt_out: Vec<String>,
 }
 
 impl Config {

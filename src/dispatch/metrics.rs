@@ -37,6 +37,9 @@ pub struct Metrics {
     pub account_balance: GaugeVec,
     /// 1 while the gateway cannot be reached.
     pub circuit_open: IntGauge,
+    receipts: IntCounterVec,
+    /// Replies of people.
+    pub replies: IntCounter,
     /// Messages whose id was known with the same payload.
     pub duplicates: IntCounter,
     /// 1 while the consuming connection is up.
@@ -87,6 +90,11 @@ impl Metrics {
             account_paused: gauges(r, "account_paused", "1 while the account is paused.", &["account"]),
             account_balance: registered(r, GaugeVec::new(opts("account_balance", "Messages left."), &["account"])),
             circuit_open: gauge(r, "gateway_circuit_open", "1 while the gateway cannot be reached."),
+            receipts: counters(r, "receipts_total", "Receipts, without their repeats.", &["code"]),
+            replies: registered(
+                r,
+                IntCounter::with_opts(opts("replies_total", "Replies of people, without their repeats.")),
+            ),
             duplicates: registered(
                 r,
                 IntCounter::with_opts(opts("duplicates_total", "Repeats that were not sent again.")),
@@ -115,6 +123,7 @@ impl Metrics {
             self.latency_seconds.with_label_values(&[priority.as_str()]);
         }
         ["mobile", "account"].iter().for_each(|limiter| drop(self.limiter_wait.with_label_values(&[limiter])));
+        drop(self.receipts.with_label_values(&[&code_label(Some(codes::SUCCESS))]));
         RejectReason::ALL.iter().for_each(|r| drop(self.rejected.with_label_values(&[r.as_str()])));
         WaitReason::ALL.iter().for_each(|r| drop(self.waiting.with_label_values(&[r.as_str()])));
     }
@@ -127,6 +136,12 @@ impl Metrics {
     /// `jobs` of `account` came to an end.
     pub fn finished(&self, account: &str, state: State, code: Option<i64>, jobs: u64) {
         self.finished.with_label_values(&[account, state.as_str(), &code_label(code)]).inc_by(jobs);
+    }
+
+    /// A receipt came in. What other codes than 2 mean is not published; they share the labels of the
+    /// known ones.
+    pub fn receipt(&self, code: Option<i64>) {
+        self.receipts.with_label_values(&[&code_label(code)]).inc();
     }
 
     /// How many jobs wait for each reason; those not named do not.

@@ -2,12 +2,15 @@
 
 pub mod codes;
 pub mod decide;
+pub mod fields;
 pub mod job;
 pub mod json;
 pub mod message;
 pub mod mobile;
 pub mod pace;
 pub mod rate;
+pub mod receipt;
 pub mod retry;
+pub mod uplink;
 pub mod verdict;
 pub mod wire;

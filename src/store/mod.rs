@@ -8,8 +8,10 @@ mod events;
 mod lease;
 mod probe;
 pub mod query;
+mod receipts;
 mod record;
 mod release;
+mod replies;
 mod rows;
 mod upkeep;
 

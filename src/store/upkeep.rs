@@ -1,5 +1,7 @@
 //! The periodic duties' statements, and the traits that the dispatcher sees.
 
+use std::sync::Arc;
+
 use sqlx::Row;
 
 use super::connect::Store;
@@ -9,6 +11,8 @@ use super::rows::claim_of;
 use crate::dispatch::ports::*;
 use crate::domain::job::{OnUnknown, Priority, Timestamp, WaitReason};
 use crate::domain::mobile::Mobile;
+use crate::domain::receipt::Receipt;
+use crate::domain::uplink::Uplink;
 
 impl Store {
     async fn expire_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<(String, u64)>, LedgerError> {
@@ -269,6 +273,18 @@ impl Upkeep for Store {
         Box::pin(self.prune_rows(before, limit))
     }
 
+    fn prune_feedback(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.prune_feedback_rows(before, limit))
+    }
+
+    fn look_again(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
+        Box::pin(self.look_again_rows(now, limit))
+    }
+
+    fn end_doubts(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
+        Box::pin(self.end_doubt_rows(now, limit))
+    }
+
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
         Box::pin(self.account_rows(names))
     }
@@ -291,5 +307,15 @@ impl Upkeep for Store {
 
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {
         Box::pin(self.waiting_counts())
+    }
+}
+
+impl Feedback for Store {
+    fn receive<'a>(&'a self, rows: &'a [Arc<Receipt>]) -> Boxed<'a, Result<Received, LedgerError>> {
+        Box::pin(self.receive_rows(rows))
+    }
+
+    fn hear<'a>(&'a self, rows: &'a [Arc<Uplink>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
+        Box::pin(self.hear_rows(rows))
     }
 }

@@ -1,6 +1,8 @@
 //! A TCP proxy whose connections can be cut, like a network that fails.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -10,6 +12,7 @@ use tokio::sync::watch;
 pub struct Proxy {
     pub address: SocketAddr,
     cuts: watch::Sender<u32>,
+    shut: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -18,10 +21,15 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (cuts, cut) = watch::channel(0);
+        let shut = Arc::new(AtomicBool::new(false));
+        let is_shut = shut.clone();
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (target, mut cut) = (target.clone(), cut.clone());
                 cut.mark_unchanged();
+                if is_shut.load(Ordering::SeqCst) {
+                    continue;
+                }
                 tokio::spawn(async move {
                     let Ok(mut server) = TcpStream::connect(target).await else { return };
                     tokio::select! {
@@ -31,12 +39,23 @@ impl Proxy {
                 });
             }
         });
-        Proxy { address, cuts }
+        Proxy { address, cuts, shut }
     }
 
     /// Ends every connection; new ones are passed on again.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Ends every connection, also each that comes, until [`Proxy::open`].
+    pub fn close(&self) {
+        self.shut.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// Passes on again.
+    pub fn open(&self) {
+        self.shut.store(false, Ordering::SeqCst);
     }
 }
 

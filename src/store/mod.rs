@@ -13,8 +13,10 @@ mod record;
 mod release;
 mod replies;
 mod rows;
+mod suppressions;
 mod upkeep;
 
 pub use connect::{MigrationError, Store};
 pub use lease::ShardLease;
 pub use probe::{ProbeError, probe};
+pub use suppressions::Act;

@@ -6,9 +6,8 @@ mod story;
 
 use clap::{Args, Subcommand};
 
-use super::connect;
+use super::{connect, output};
 use crate::config::Config;
-use crate::domain::mobile::Mobile;
 use crate::store::query::JobInfo;
 
 const EXAMPLES: &str = "\
@@ -45,7 +44,7 @@ pub(super) async fn run(args: JobsArgs, config: &Config, as_json: bool) -> anyho
 
 /// Replaces number and text by what may be shown to anyone.
 fn mask(job: &mut JobInfo) {
-    job.mobile = Mobile::parse(&job.mobile).map_or_else(|_| "****".into(), |mobile| mobile.to_string());
+    job.mobile = output::masked(&job.mobile);
     job.content = job.content.as_deref().map(masked_text);
     job.variables = job.variables.as_ref().map(|values| values.iter().map(|value| masked_text(value)).collect());
 }

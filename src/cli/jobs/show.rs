@@ -4,11 +4,11 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
-use super::{mask, story};
+use super::{mask, masked_text, story};
 use crate::cli::output;
 use crate::config::Config;
 use crate::store::Store;
-use crate::store::query::{AttemptInfo, JobInfo};
+use crate::store::query::{AttemptInfo, JobInfo, ReceiptInfo, ReplyInfo};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +17,7 @@ Examples:
 
 Number and text are masked: they are personal data, and texts may hold codes. --full shows them.";
 
-/// Shows a job: what it is, every request that was made for it, and what comes next.
+/// Shows a job: what it is, every request that was made for it, receipts and replies, and what comes next.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ShowArgs {
@@ -34,6 +34,8 @@ struct Whole {
     #[serde(flatten)]
     job: JobInfo,
     attempts: Vec<AttemptInfo>,
+    receipts: Vec<ReceiptInfo>,
+    replies: Vec<ReplyInfo>,
 }
 
 /// Prints the job.
@@ -45,11 +47,21 @@ pub(super) async fn run(args: ShowArgs, store: &Store, config: &Config, as_json:
         );
     };
     let attempts = store.list_attempts(&args.id).await?;
+    let mut receipts = store.job_receipts(&args.id).await?;
+    let mut replies = store.job_replies(&args.id).await?;
     if !args.full {
         mask(&mut job);
+        receipts.iter_mut().for_each(|row| row.mobile = row.mobile.as_deref().map(output::masked));
+        for reply in &mut replies {
+            reply.mobile = output::masked(&reply.mobile);
+            reply.content = masked_text(&reply.content);
+        }
     }
     match as_json {
-        true => output::json(&Whole { job, attempts }),
-        false => output::line(&story::tell(&job, &attempts, config.retry.max_attempts)),
+        true => output::json(&Whole { job, attempts, receipts, replies }),
+        false => {
+            let happened = story::Happened { attempts: &attempts, receipts: &receipts, replies: &replies };
+            output::line(&story::tell(&job, &happened, config.retry.max_attempts))
+        }
     }
 }

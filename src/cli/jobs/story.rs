@@ -4,14 +4,23 @@ use crate::cli::table::clean;
 use crate::cli::when;
 use crate::domain::codes::meaning;
 use crate::domain::job::{Outcome, State, Timestamp, WaitReason};
-use crate::store::query::{AttemptInfo, JobInfo};
+use crate::domain::receipt::final_state;
+use crate::store::query::{AttemptInfo, JobInfo, ReceiptInfo, ReplyInfo};
+
+/// What happened to a job, beside its own row; each list in order.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Happened<'a> {
+    pub attempts: &'a [AttemptInfo],
+    pub receipts: &'a [ReceiptInfo],
+    pub replies: &'a [ReplyInfo],
+}
 
 /// The story of `job`, whose budget is `max_attempts` submissions. Several lines.
-pub(super) fn tell(job: &JobInfo, attempts: &[AttemptInfo], max_attempts: u32) -> String {
+pub(super) fn tell(job: &JobInfo, happened: &Happened, max_attempts: u32) -> String {
     let mut lines = vec![format!("{}: {}", job.id, state(job)), String::new()];
     lines.extend(facts(job).into_iter().map(|(name, value)| format!("{name:<9} {}", clean(&value))));
     lines.push(String::new());
-    lines.extend(events(job, attempts).into_iter().map(|(at, event)| format!("{}  {event}", when::show_exactly(at))));
+    lines.extend(events(job, happened).into_iter().map(|(at, event)| format!("{}  {event}", when::show_exactly(at))));
     lines.push(String::new());
     lines.push(next(job, max_attempts));
     lines.join("\n")
@@ -41,10 +50,12 @@ fn facts(job: &JobInfo) -> Vec<(&'static str, String)> {
 }
 
 /// What happened, in order. How long it waited in between is what lies between two times.
-fn events(job: &JobInfo, attempts: &[AttemptInfo]) -> Vec<(Timestamp, String)> {
+fn events(job: &JobInfo, happened: &Happened) -> Vec<(Timestamp, String)> {
     let mut events: Vec<_> = job.published_at.map(|at| (at, "published".to_owned())).into_iter().collect();
     events.push((job.created_at, "received".into()));
-    events.extend(attempts.iter().map(|attempt| (attempt.started_at, request(attempt))));
+    events.extend(happened.attempts.iter().map(|attempt| (attempt.started_at, request(attempt))));
+    events.extend(happened.receipts.iter().map(|row| (row.received_at, receipt(row))));
+    events.extend(happened.replies.iter().map(|row| (row.received_at, format!("reply: “{}”", clean(&row.content)))));
     events.push((job.updated_at, state(job)));
     events.sort_by_key(|(at, _)| *at);
     events
@@ -61,6 +72,19 @@ fn request(attempt: &AttemptInfo) -> String {
         told += &format!(" ({effect})");
     }
     told + &answer(attempt.code, attempt.message.as_deref())
+}
+
+/// Its code says only whether it is 2, so it has no meaning of the gateway's table.
+fn receipt(row: &ReceiptInfo) -> String {
+    let code = row.code.map_or_else(|| "no code".into(), |code| format!("code {code}"));
+    let mut told = format!("receipt: {}; {code}", final_state(row.code));
+    if let Some(words) = row.message.as_deref().filter(|words| !words.is_empty()) {
+        told += &format!("; “{}”", clean(words));
+    }
+    match row.reported_at {
+        Some(at) => format!("{told}; reported at {}", when::show(at)),
+        None => told,
+    }
 }
 
 /// What an outcome's word does not say by itself.
@@ -193,7 +217,8 @@ mod tests {
     #[test]
     fn a_retry_is_told_in_order_with_the_codes_meaning() {
         let waiting = JobInfo { wait_reason: Some("retry".into()), due_at: Some(at(2_000)), ..job("waiting") };
-        let told = tell(&waiting, &[attempt(Some("retry"), Some(4080), "太快")], 6);
+        let attempts = [attempt(Some("retry"), Some(4080), "太快")];
+        let told = tell(&waiting, &Happened { attempts: &attempts, ..Happened::default() }, 6);
         let positions: Vec<_> = [
             "order-1: waiting (retry)",
             "138****8000",
@@ -229,6 +254,32 @@ mod tests {
             assert!(!next(&job, 6).contains("in due course"), "{reason}");
         }
         assert!(request(&attempt(None, None, "")).contains("on the wire"));
+    }
+
+    #[test]
+    fn receipts_and_replies_are_told() {
+        let receipts = [ReceiptInfo {
+            id: 1,
+            smsid: "77".into(),
+            mobile: None,
+            code: Some(405),
+            message: Some("空号".into()),
+            reported_at: Some(at(200)),
+            received_at: at(300),
+            job_id: Some("order-1".into()),
+        }];
+        let replies = [ReplyInfo {
+            id: 1,
+            mobile: "138****8000".into(),
+            content: "[2 characters]".into(),
+            smsid: None,
+            replied_at: None,
+            received_at: at(400),
+            job_id: Some("order-1".into()),
+        }];
+        let told = tell(&job("undelivered"), &Happened { receipts: &receipts, replies: &replies, attempts: &[] }, 6);
+        assert!(told.contains("receipt: undelivered; code 405; “空号”; reported at "), "{told}");
+        assert!(told.find("reply: “[2 characters]”") > told.find("receipt: "), "{told}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! the next one begins behind, so that rows which change meanwhile neither repeat nor push others out.
 
 mod accounts;
+mod feedback;
 mod jobs;
 mod rejections;
 
@@ -13,6 +14,7 @@ use std::str::FromStr;
 use crate::domain::job::Timestamp;
 
 pub use accounts::AccountInfo;
+pub use feedback::{ReceiptFilter, ReceiptInfo, ReplyInfo, SuppressionInfo};
 pub use jobs::{AttemptInfo, JobFilter, JobInfo};
 pub use rejections::{RejectionFilter, RejectionInfo, RejectionSummary};
 
@@ -75,8 +77,8 @@ impl FromStr for Cursor {
 }
 
 /// A cursor as two columns, null where a list begins at the top.
-fn columns(cursor: &Option<Cursor>) -> (Option<Timestamp>, Option<&str>) {
-    match cursor {
+fn columns<'a>(cursor: impl Into<Option<&'a Cursor>>) -> (Option<Timestamp>, Option<&'a str>) {
+    match cursor.into() {
         Some(cursor) => (Some(cursor.at), Some(&cursor.id)),
         None => (None, None),
     }

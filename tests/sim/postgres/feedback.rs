@@ -1,6 +1,5 @@
 //! What `src/store/receipts.rs` and `src/store/replies.rs` do, on the tables in memory.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use dispatcher::domain::job::{Outcome, State, Timestamp};
 use dispatcher::domain::receipt::{self, LOOKS, Receipt};
 use dispatcher::domain::uplink::Uplink;
 
-use super::tables::{JobRow, Tables};
+use super::tables::Tables;
 
 /// A row of `receipts`.
 #[derive(Clone, Debug)]
@@ -21,12 +20,11 @@ pub struct ReceiptRow {
     pub looks: usize,
 }
 
-/// A row of `replies`.
+/// A row of `replies`; the job that it belongs to is of no interest here.
 #[derive(Clone, Debug)]
 pub struct ReplyRow {
     pub reply: Arc<Uplink>,
     pub received_at: Timestamp,
-    pub job: Option<String>,
 }
 
 /// When to look again after so many looks.
@@ -168,26 +166,9 @@ impl Tables {
             if known {
                 continue;
             }
-            let job = self.last_job_to(&row.mobile);
-            self.replies.push(ReplyRow { reply: row.clone(), received_at: now, job });
-            self.suppressed.extend(row.opt_out.is_some().then(|| row.mobile.clone()));
+            self.replies.push(ReplyRow { reply: row.clone(), received_at: now });
         }
         new
-    }
-
-    fn last_job_to(&self, mobile: &str) -> Option<String> {
-        use State::{Accepted, Delivered, InDoubt, Submitting, Undelivered};
-        let went = |job: &&JobRow| {
-            let states = [Submitting, InDoubt, Accepted, Delivered, Undelivered];
-            job.job.mobile.digits() == mobile && states.contains(&job.state)
-        };
-        let started = |job: &&JobRow| {
-            let attempts = self.attempts.iter().filter(|((id, _), _)| *id == job.job.id);
-            (attempts.map(|(_, row)| row.started_at).max(), job.updated_at)
-        };
-        let mut jobs: Vec<&JobRow> = self.jobs.values().filter(went).collect();
-        jobs.sort_by_key(|job| Reverse(started(job)));
-        jobs.first().map(|job| job.job.id.clone())
     }
 
     pub fn prune_feedback(&mut self, before: Timestamp, limit: u32) -> u64 {

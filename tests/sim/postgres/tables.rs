@@ -61,8 +61,6 @@ pub struct Tables {
     pub rejections: Vec<RejectionRow>,
     pub receipts: Vec<ReceiptRow>,
     pub replies: Vec<ReplyRow>,
-    /// The numbers of `suppressions`.
-    pub suppressed: BTreeSet<String>,
     /// Paused accounts have a pause.
     pub accounts: BTreeMap<String, Option<Pause>>,
     /// How long a claim protects its attempt.

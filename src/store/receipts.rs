@@ -29,7 +29,8 @@ macro_rules! end_jobs {
 
 impl Store {
     /// Keeps receipts. A repeat is known by its digest and changes nothing. Of several for one job in a
-    /// batch the one that was reported first decides.
+    /// batch the one that was reported first decides. An smsid has one job; were there two, an order
+    /// among them would tempt the planner to search all jobs in that order.
     pub(super) async fn receive_rows(&self, rows: &[Arc<Receipt>]) -> Result<Received, LedgerError> {
         let found = sqlx::query(concat!(
             "with input as (
@@ -40,8 +41,7 @@ impl Store {
                  select i.smsid, i.mobile, i.code, i.message, i.reported_at, i.digest, j.id,
                      case when j.id is null then now() + make_interval(secs => $7) end
                  from input i
-                 left join lateral (
-                     select id from jobs where smsid = i.smsid order by updated_at desc limit 1) j on true
+                 left join lateral (select id from jobs where smsid = i.smsid limit 1) j on true
                  order by i.digest
                  on conflict (digest) do nothing
                  returning id, digest, job_id, code, message, reported_at
@@ -90,7 +90,7 @@ impl Store {
                  for update skip locked
              ), seen as (
                  select d.id, d.code, d.message, d.reported_at, d.looks, coalesce(
-                     (select id from jobs where smsid = d.smsid order by updated_at desc limit 1),
+                     (select id from jobs where smsid = d.smsid limit 1),
                      (select a.job_id
                       from (select id from jobs where mobile = d.mobile order by updated_at desc limit 100) j
                       join attempts a on a.job_id = j.id

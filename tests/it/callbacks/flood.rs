@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use super::world::{SECRET, World, receipt};
 use crate::support::{job, number};
 
-const CONNECTIONS: usize = 50;
-const PUSHES: usize = 100;
+const CONNECTIONS: usize = 200;
+const PUSHES: usize = 25;
 
 /// Pushes over one connection, each as soon as the one before was answered; how many were taken, and
 /// the longest wait for an answer.
@@ -39,6 +39,7 @@ async fn pour(address: std::net::SocketAddr, from: usize) -> (usize, Duration) {
 #[tokio::test]
 async fn a_flood_is_committed_in_groups_and_does_not_hold_up_sending() {
     let mut world = World::silent().await;
+    world.stage.tempo.receipts = dispatcher::dispatch::settings::Tempo::default().receipts;
     world.stage.start().await;
     let all = CONNECTIONS * PUSHES;
     let sql =
@@ -64,7 +65,12 @@ async fn a_flood_is_committed_in_groups_and_does_not_hold_up_sending() {
     assert_eq!(world.stage.db.count("jobs where state = 'delivered'").await, all as i64 / 2);
     let scrape = world.stage.scrape().await;
     let batches = scrape.sum("postgres_batch_rows_count", &[("statement", "receive")]);
-    println!("{batches} statements");
+    let seconds = |statement| {
+        let labels = [("statement", statement)];
+        let count = scrape.sum("postgres_batch_seconds_count", &labels);
+        (count, scrape.sum("postgres_batch_seconds_sum", &labels) / count)
+    };
+    println!("statements and their mean time: receive {:?}, record {:?}", seconds("receive"), seconds("record"));
     assert!(batches < all as f64 / 5.0, "{batches} statements for {all} receipts");
     world.stage.finish().await;
 }

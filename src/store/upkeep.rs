@@ -181,7 +181,9 @@ impl Store {
         let rows = sqlx::query(
             "select account, mobile, priority, on_room, coalesce(max(due_at), now()) as due_at, count(*) as jobs,
                  min(seq) as first_seq, max(published_at) as published_at
-             from jobs where state = 'waiting' and (wait_reason = 'rate_limited' or on_room)
+             from (
+                 select * from jobs where state = 'waiting' and not on_room and wait_reason = 'rate_limited'
+                 union all select * from jobs where state = 'waiting' and on_room) parked
              group by account, mobile, priority, on_room",
         )
         .fetch_all(&self.pool)
@@ -206,7 +208,12 @@ impl Store {
 
     async fn waiting_counts(&self) -> Result<Waiting, LedgerError> {
         let rows = sqlx::query(
-            "select wait_reason, count(*) from jobs where state = 'waiting' group by wait_reason
+            // Each half has an index of its own; together they have none.
+            "select wait_reason, count(*)
+             from (
+                 select wait_reason from jobs where state = 'waiting' and not on_room
+                 union all select wait_reason from jobs where state = 'waiting' and on_room) waiting
+             group by wait_reason
              union all select 'in_doubt', count(*) from jobs where state = 'in_doubt'",
         )
         .fetch_all(&self.pool)

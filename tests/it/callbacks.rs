@@ -6,4 +6,4 @@ mod doubts;
 mod flood;
 mod receipts;
 mod replies;
-mod world;
+pub mod world;

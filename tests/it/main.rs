@@ -8,6 +8,7 @@ mod crash;
 mod health;
 mod intake;
 mod pacing;
+mod statements;
 mod waiting;
 mod wire;
 

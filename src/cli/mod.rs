@@ -1,6 +1,7 @@
 //! The command line: a file per command. Tables are for people, `--json` is for programs.
 
 pub mod accounts;
+mod actor;
 pub mod check;
 pub mod completions;
 mod connect;
@@ -8,10 +9,13 @@ pub mod exit;
 pub mod jobs;
 pub mod migrate;
 mod output;
+mod parse;
+pub mod receipts;
 pub mod rejections;
 pub mod run;
 pub mod send;
 pub mod simulate;
+pub mod suppressions;
 mod table;
 mod when;
 
@@ -60,6 +64,8 @@ enum Command {
     Jobs(jobs::JobsArgs),
     Accounts(accounts::AccountsArgs),
     Rejections(rejections::RejectionsArgs),
+    Receipts(receipts::ReceiptsArgs),
+    Suppressions(suppressions::SuppressionsArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Completions(completions::CompletionsArgs),
 }
@@ -84,6 +90,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Rejections(args) => single(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Receipts(args) => single(receipts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Suppressions(args) => single(suppressions::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),
     }

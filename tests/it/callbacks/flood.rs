@@ -21,7 +21,7 @@ async fn pour(address: std::net::SocketAddr, from: usize) -> (usize, Duration) {
     let mut n = from;
     while n < from + PUSHES {
         // Half of them of messages that nobody knows.
-        let smsid = if n % 2 == 0 { format!("flood-{n}") } else { format!("nobody-{n}") };
+        let smsid = if n.is_multiple_of(2) { format!("flood-{n}") } else { format!("nobody-{n}") };
         let form = receipt("2", &number(n), &smsid, Utc::now());
         let head =
             format!("POST /ihuyi/receipt/{SECRET} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", form.len());

@@ -14,6 +14,7 @@ mod wire;
 mod cli;
 mod conformance;
 mod gateway;
+mod monitoring;
 mod readme;
 mod simulator;
 mod systemd;

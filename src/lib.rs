@@ -41,6 +41,8 @@
 //! | SQL | [`store`], and `migrations/` |
 //! | queues and exchanges | [`broker`] |
 //! | a periodic duty | `dispatch::duties`, a file each |
+//! | what systemd is told | [`systemd`] |
+//! | alerts, dashboards, runbook, deployment | `deploy/` |
 //! | a configuration key | [`config`], and `dispatcher.toml` |
 //!
 //! # The path of a job

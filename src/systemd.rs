@@ -38,6 +38,11 @@ impl Vital {
         self.tasks().push(task);
     }
 
+    /// This one may end: another takes its place.
+    pub fn remove(&self, task: &AbortHandle) {
+        self.tasks().retain(|other| other.id() != task.id());
+    }
+
     /// They may end: the process stops.
     pub fn clear(&self) {
         self.tasks().clear();

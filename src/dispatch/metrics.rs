@@ -7,6 +7,7 @@ use prometheus::{
 };
 
 use crate::domain::codes;
+use crate::domain::event;
 use crate::domain::job::{Outcome, Priority, State, WaitReason};
 use crate::domain::message::RejectReason;
 
@@ -45,6 +46,9 @@ pub struct Metrics {
     pub batch_rows: HistogramVec,
     /// Time of a batch.
     pub batch_seconds: HistogramVec,
+    /// Events that are committed and not yet published.
+    pub events_pending: IntGauge,
+    events_published: IntCounterVec,
     /// Numbers whose token bucket is not full.
     pub tracked_mobiles: Gauge,
     /// Jobs that failed because `retry.max_attempts` was used up.
@@ -99,6 +103,8 @@ impl Metrics {
             rabbitmq_connected: gauge(r, "rabbitmq_connected", "1 while this process consumes."),
             batch_rows: histograms(r, "postgres_batch_rows", "Rows in a batch.", &["statement"], &ROWS),
             batch_seconds: histograms(r, "postgres_batch_seconds", "Time of a batch.", &["statement"], &SECONDS),
+            events_pending: gauge(r, "events_pending", "Events that are committed and not yet published."),
+            events_published: counters(r, "events_published_total", "Events that the broker has taken.", &["type"]),
             tracked_mobiles: registered(
                 r,
                 Gauge::with_opts(opts("tracked_mobiles", "Numbers whose token bucket is not full.")),
@@ -129,7 +135,15 @@ impl Metrics {
         }
         ["mobile", "account"].iter().for_each(|limiter| drop(self.limiter_wait.with_label_values(&[limiter])));
         RejectReason::ALL.iter().for_each(|r| drop(self.rejected.with_label_values(&[r.as_str()])));
+        event::TYPES.iter().for_each(|kind| drop(self.events_published.with_label_values(&[kind])));
         WaitReason::ALL.iter().for_each(|r| drop(self.waiting.with_label_values(&[r.as_str()])));
+    }
+
+    /// The accounts may be others from now on: gauges of those that are gone would stand for ever.
+    pub fn forget_accounts(&self) {
+        self.in_flight.reset();
+        self.account_paused.reset();
+        self.account_balance.reset();
     }
 
     /// All series of these accounts, at zero: see [`Metrics::begin_at_zero`].
@@ -172,6 +186,13 @@ impl Metrics {
     /// `jobs` of `account` came to an end.
     pub fn finished(&self, account: &str, state: State, code: Option<i64>, jobs: u64) {
         self.finished.with_label_values(&[account, state.as_str(), &code_label(code)]).inc_by(jobs);
+    }
+
+    /// The broker has taken an event.
+    pub fn event_published(&self, kind: &str) {
+        // Types of a newer version share one label.
+        let label = if event::TYPES.contains(&kind) { kind } else { "other" };
+        self.events_published.with_label_values(&[label]).inc();
     }
 
     /// How many jobs wait for each reason; those not named do not.

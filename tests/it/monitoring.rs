@@ -27,8 +27,20 @@ const RULE_TESTS: [&str; 5] = [
 /// Names that are fixed, of parts that are being built: each leaves this list with its part.
 const AWAITED: [&str; 2] = ["dispatcher_receipts_total", "dispatcher_replies_total"];
 /// All labels there are; every one's values are a closed list.
-const LABELS: [&str; 11] =
-    ["account", "code", "limiter", "outcome", "priority", "queue", "reason", "state", "statement", "version", "le"];
+const LABELS: [&str; 12] = [
+    "account",
+    "code",
+    "limiter",
+    "outcome",
+    "priority",
+    "queue",
+    "reason",
+    "state",
+    "statement",
+    "type",
+    "version",
+    "le",
+];
 /// Labels that Prometheus adds, or that are made by it.
 const ADDED: [&str; 4] = ["instance", "job", "alertname", "alertstate"];
 
@@ -70,7 +82,7 @@ fn queries(dashboard: &str) -> Vec<String> {
 fn alerts() -> Vec<(&'static str, &'static str)> {
     let blocks = RULES.split("      - alert: ").skip(1);
     let alerts: Vec<_> = blocks.filter_map(|block| block.split_once('\n')).collect();
-    assert!(alerts.len() >= 14, "the rules are not read right: {}", alerts.len());
+    assert!(alerts.len() >= 15, "the rules are not read right: {}", alerts.len());
     alerts
 }
 

@@ -19,6 +19,7 @@ pub(super) async fn once(desk: &Desk) -> Result<(), LedgerError> {
     // that end the same attempt Postgres takes either, and the owner's answer must win.
     let records: Vec<Record> = stale.iter().map(|claim| unknown(desk, claim)).collect();
     let landed = desk.ports.ledger.record(&records).await?;
+    desk.announced.notify_one();
     for ((claim, record), _) in stale.iter().zip(&records).zip(landed).filter(|(_, landed)| *landed) {
         desk.metrics.ended(&claim.account, Outcome::Unknown, record.decision.next.state(), None);
     }

@@ -46,6 +46,8 @@
 //! | what ihuyi may push, and the answer | `web/callbacks` |
 //! | a periodic duty | `dispatch::duties`, a file each |
 //! | what `jobs show` tells of a job | [`explain`] |
+//! | what systemd is told | [`systemd`] |
+//! | alerts, dashboards, runbook, deployment | `deploy/` |
 //! | a configuration key | [`config`], and `dispatcher.toml` |
 //!
 //! # The path of a job

@@ -6,6 +6,7 @@ pub mod check;
 pub mod completions;
 mod connect;
 pub mod exit;
+pub mod health;
 pub mod jobs;
 pub mod migrate;
 mod output;
@@ -60,6 +61,7 @@ enum Command {
     Run(run::RunArgs),
     Migrate(migrate::MigrateArgs),
     Check(check::CheckArgs),
+    Health(health::HealthArgs),
     Send(Box<send::SendArgs>),
     Jobs(jobs::JobsArgs),
     Accounts(accounts::AccountsArgs),
@@ -86,6 +88,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             let loaded = config::load(cli.config.as_deref(), config::environment(), Needs::Secrets);
             threaded(check::run(args, loaded, json))
         }
+        Command::Health(args) => single(health::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Send(args) => threaded(send::run(*args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),

@@ -21,6 +21,7 @@ mod cli;
 mod conformance;
 mod documents;
 mod gateway;
+mod monitoring;
 mod readme;
 mod simulator;
 mod systemd;

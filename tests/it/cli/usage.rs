@@ -9,6 +9,7 @@ fn help_is_useful_for_every_command() {
         "run",
         "migrate",
         "check",
+        "health",
         "send",
         "jobs",
         "accounts",

@@ -9,6 +9,8 @@ mod ack;
 mod announce;
 mod connect;
 mod consume;
+mod depths;
+mod large;
 mod outlet;
 pub mod probe;
 mod properties;
@@ -17,6 +19,7 @@ mod topology;
 
 pub use announce::EventPublisher;
 pub use consume::JobSource;
+pub use depths::{DEAD, QueueWatch};
 pub use publish::{JobPublisher, Message};
 
 /// RabbitMQ cannot be reached, or refuses what is asked.

@@ -40,8 +40,8 @@ pub struct Ports {
 /// What an answer said about an account.
 #[derive(Debug)]
 pub(super) enum Notice {
-    /// It cannot send: it is paused.
-    Faulty { account: usize, reason: String },
+    /// It cannot send, or everything is refused: it is paused.
+    Faulty { account: usize, reason: String, refusals: bool },
     /// Its probe was taken: it resumes.
     Cured { account: usize },
 }
@@ -89,20 +89,25 @@ impl Desk {
         let announced = Arc::new(Notify::new());
         let recorded = announced.clone();
         let desk = Desk {
-            admissions: Batcher::start("admit", metrics.clone(), move |rows: Arc<Vec<Admission>>| {
+            admissions: Batcher::start("admit", metrics.clone(), health.clone(), move |rows: Arc<Vec<Admission>>| {
                 let ledger = admit.clone();
                 Box::pin(async move { ledger.admit(&rows).await }) as Boxed<'static, _>
             }),
-            readmissions: Batcher::start("readmit", metrics.clone(), move |rows: Arc<Vec<Readmission>>| {
-                let ledger = readmit.clone();
-                Box::pin(async move { ledger.readmit(&rows).await }) as Boxed<'static, _>
-            }),
-            records: Batcher::start("record", metrics.clone(), move |rows: Arc<Vec<Record>>| {
+            readmissions: Batcher::start(
+                "readmit",
+                metrics.clone(),
+                health.clone(),
+                move |rows: Arc<Vec<Readmission>>| {
+                    let ledger = readmit.clone();
+                    Box::pin(async move { ledger.readmit(&rows).await }) as Boxed<'static, _>
+                },
+            ),
+            records: Batcher::start("record", metrics.clone(), health.clone(), move |rows: Arc<Vec<Record>>| {
                 let (ledger, recorded) = (record.clone(), recorded.clone());
                 Box::pin(async move { ledger.record(&rows).await.inspect(|_| recorded.notify_one()) })
                     as Boxed<'static, _>
             }),
-            refusals: Batcher::start("refuse", metrics.clone(), move |rows: Arc<Vec<Refusal>>| {
+            refusals: Batcher::start("refuse", metrics.clone(), health.clone(), move |rows: Arc<Vec<Refusal>>| {
                 let ledger = refuse.clone();
                 Box::pin(async move { ledger.refuse(&rows).await }) as Boxed<'static, _>
             }),

@@ -68,6 +68,11 @@ pub enum Admitted {
     Claimed(Claim),
     /// It waits, or has expired, as asked.
     Stored,
+    /// No attempt: its number has had all that it may get over a long window, which has room then. It
+    /// waits (`number_limit`).
+    Held(Timestamp),
+    /// No attempt: its number wants no bulk messages. It has failed (`suppressed`).
+    Suppressed,
     /// The id is known with the same payload.
     Repeat(State),
     /// The id is known with another payload.
@@ -99,6 +104,8 @@ pub struct Readmission {
     pub id: String,
     /// The account that sends it, where that may have changed.
     pub account: Option<String>,
+    /// Whom an attempt would reach, where the limits and wishes of its number are to be asked.
+    pub to: Option<(Mobile, Priority)>,
     /// See [`Admission::claim_id`].
     pub claim_id: i64,
     /// Nothing happens unless it is there.
@@ -114,6 +121,10 @@ pub enum Readmitted {
     Claimed(Claim),
     /// It waits, or has expired, as asked.
     Stored,
+    /// See [`Admitted::Held`].
+    Held(Timestamp),
+    /// See [`Admitted::Suppressed`].
+    Suppressed,
     /// It is elsewhere: another copy of its message was first, or it was cancelled.
     Elsewhere(State),
     /// Postgres does not know it.
@@ -208,9 +219,11 @@ pub struct Pause {
     pub by_operator: bool,
     /// Why.
     pub reason: String,
+    /// For a run of permanent refusals: its probe is only cured by an acceptance.
+    pub refusals: bool,
 }
 
-/// Jobs that are parked for one account, or one number, when a replica takes over.
+/// Jobs that are parked for one account, number and reason when a replica takes over.
 #[derive(Clone, Debug)]
 pub struct ParkedJobs {
     /// The account.
@@ -223,6 +236,8 @@ pub struct ParkedJobs {
     pub due_at: Timestamp,
     /// They wait for room.
     pub on_room: bool,
+    /// What they wait for.
+    pub reason: WaitReason,
     /// How many.
     pub jobs: u32,
     /// The place of the first in the order of arrival.
@@ -245,9 +260,12 @@ pub struct Waiting {
 /// What the periodic duties ask of Postgres. Each is one short statement that any replica may run
 /// at the same time (`SKIP LOCKED`).
 pub trait Upkeep: Send + Sync + 'static {
-    /// Moves jobs that are due to `queued`, at most `limit`; those parked for a number's limiter a
-    /// little ahead of their slot. In order.
+    /// Moves jobs that are due to `queued`, at most `limit`, in order; those parked for a number's limiter
+    /// a little ahead of their slot. What [`Upkeep::wake`] wakes is none of them.
     fn release_due(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>>;
+    /// Jobs whose quiet hours or whose number's window have ended, at most `limit`, now wait for room; the
+    /// account and priority of each. So many may be due at once that they must go at its pace.
+    fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>>;
     /// Moves the oldest parked jobs of an account and priority to `queued`.
     fn release_room<'a>(
         &'a self,
@@ -266,7 +284,7 @@ pub trait Upkeep: Send + Sync + 'static {
     /// Makes sure that a row exists for each account, and reads them all.
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>>;
     /// Pauses an account on the gateway's word, unless it is paused. True if this paused it.
-    fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>>;
+    fn pause<'a>(&'a self, account: &'a str, pause: &'a Pause) -> Boxed<'a, Result<bool, LedgerError>>;
     /// Ends a pause that the gateway's word began.
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>>;
     /// Hands the oldest jobs that wait for room of one account to another, which will release them
@@ -381,6 +399,8 @@ pub struct Arrival {
     pub released: Option<i64>,
     /// The broker has given it out before.
     pub redelivered: bool,
+    /// How often, as the broker counts towards its delivery limit; 0 where it does not say.
+    pub returns: u32,
     /// Its queue's priority.
     pub priority: Priority,
     /// How it is acknowledged.

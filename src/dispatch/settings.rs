@@ -6,6 +6,7 @@ use crate::domain::codes::CodeTable;
 use crate::domain::message::Rules;
 use crate::domain::pace::account::AccountPace;
 use crate::domain::pace::bucket::Bucket;
+use crate::domain::quiet::QuietHours;
 use crate::domain::retry::RetryPolicy;
 
 /// One account.
@@ -28,6 +29,10 @@ pub struct Settings {
     pub accounts: Vec<AccountSettings>,
     /// Every number's bucket.
     pub mobile: Bucket,
+    /// Postgres counts what a number gets over long windows.
+    pub number_limited: bool,
+    /// When each priority is quiet.
+    pub quiet: QuietHours,
     /// When to retry.
     pub retry: RetryPolicy,
     /// What codes mean.
@@ -45,6 +50,8 @@ pub struct Settings {
 /// Intervals that are no configuration: the contract promises what follows from them.
 #[derive(Clone, Copy, Debug)]
 pub struct Tempo {
+    /// The first wait before connecting again; doubles up to twenty times this.
+    pub reconnect: Duration,
     /// Between two looks for jobs to release.
     pub release: Duration,
     /// A released job that has not come back after this long is released again.
@@ -68,6 +75,7 @@ pub struct Tempo {
 impl Default for Tempo {
     fn default() -> Self {
         Tempo {
+            reconnect: Duration::from_millis(250),
             release: Duration::from_millis(200),
             lost: Duration::from_secs(60),
             expire: Duration::from_secs(2),

@@ -42,8 +42,8 @@ enum Next {
 }
 
 pub(super) async fn run(desk: Arc<Desk>, stop: CancellationToken) {
-    let mut relay =
-        Relay { desk, aside: Aside::new(Instant::now()), done: Vec::new(), delays: Delays::new(), in_trouble: false };
+    let delays = Delays::new(desk.settings.tempo.reconnect);
+    let mut relay = Relay { desk, aside: Aside::new(Instant::now()), done: Vec::new(), delays, in_trouble: false };
     while !stop.is_cancelled() {
         let begun = Instant::now();
         let next = relay.round(&stop).await;

@@ -41,6 +41,7 @@ async fn a_crash_between_commit_and_publish_is_made_good() {
     stage.states("accepted 21").await;
     becomes("committed and not told", 20, async || stage.db.count("events").await).await;
     process.kill().await;
+    proxy.cut();
     assert_eq!(listener.facts().await.len(), 1);
     stage.set("rabbitmq.url", &stage.broker.url.clone());
     stage.start().await;

@@ -4,7 +4,7 @@
 mod duties;
 mod tables;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dispatcher::dispatch::ports::*;
@@ -38,12 +38,6 @@ trait Touched {
 impl<T> Touched for Vec<T> {
     fn touched(&self) -> bool {
         !self.is_empty()
-    }
-}
-
-impl Touched for BTreeSet<i64> {
-    fn touched(&self) -> bool {
-        true
     }
 }
 
@@ -151,7 +145,7 @@ impl Ledger for Postgres {
         Box::pin(async move {
             let owner = self.owner();
             let inserted = self.statement("insert", |tables, now| tables.insert(rows, owner, now)).await?;
-            if rows.iter().all(|row| inserted.contains(&row.claim_id)) {
+            if rows.iter().all(|row| inserted.contains_key(&row.claim_id)) {
                 return self.0.world.tables().admitted(rows, &inserted);
             }
             self.statement("look up", |tables, _| tables.admitted(rows, &inserted)).await
@@ -189,6 +183,10 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("due", move |tables, now| Ok(tables.release_due(at, limit, now))))
     }
 
+    fn wake(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>> {
+        Box::pin(self.statement("wake", move |tables, now| Ok(tables.wake(at, limit, now))))
+    }
+
     fn release_room<'a>(
         &'a self,
         account: &'a str,
@@ -218,8 +216,8 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("accounts", |tables, _| Ok(tables.accounts(names))))
     }
 
-    fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
-        Box::pin(self.statement("pause", |tables, _| Ok(tables.pause(account, reason))))
+    fn pause<'a>(&'a self, account: &'a str, pause: &'a Pause) -> Boxed<'a, Result<bool, LedgerError>> {
+        Box::pin(self.statement("pause", |tables, _| Ok(tables.pause(account, pause))))
     }
 
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {

@@ -50,9 +50,11 @@
 //!
 //! A message arrives at `Reception` (`dispatch/intake.rs`), in the order of its queue; the prefetch bounds
 //! how many are in memory. [`decode`](domain::message::decode) makes a [`Job`](domain::job::Job) of it, or a
-//! rejection, which is kept whole. A repeat of a job that was committed lately is acknowledged from memory.
-//! What has expired, or is scheduled for later, needs no turn. Everything else lines up in the
-//! [`Pacer`](domain::pace::Pacer), first at its number's limiter, then at its account's.
+//! rejection, which is kept whole. Large bodies share a budget of bytes (`broker/large.rs`), for the prefetch
+//! counts messages only. A repeat of a job that was committed lately is acknowledged from memory. What has
+//! expired, or is scheduled for later, needs no turn. Everything else lines up in the
+//! [`Pacer`](domain::pace::Pacer), first at its number's limiter, then at its account's; but a job whose message
+//! has come again five times is parked at once, before the queue's delivery limit gives up on it.
 //!
 //! From here on the job has a task of its own, [`Desk::deliver`](dispatch::Desk::deliver), a line a step:
 //!

@@ -17,7 +17,7 @@ use super::BrokerError;
 use super::ack::{Fate, settle};
 use super::connect::connect;
 use super::large::{Large, Room};
-use super::properties::{DELIVERY_COUNT, RELEASED, decoded, describe, integer};
+use super::properties::{BOUND, DELIVERY_COUNT, RELEASED, decoded, describe, integer};
 use super::topology::Topology;
 use crate::dispatch::ports::{Arrival, Boxed, Consuming, Intake, Settle, Source, SourceError};
 use crate::domain::job::Priority;
@@ -124,6 +124,7 @@ impl Line {
             body: std::mem::take(&mut delivery.data),
             properties: decoded(&delivery),
             released: integer(&delivery.properties, RELEASED),
+            bound: integer(&delivery.properties, BOUND).is_some(),
             redelivered: delivery.redelivered,
             returns: integer(&delivery.properties, DELIVERY_COUNT).and_then(|n| n.try_into().ok()).unwrap_or(0),
             priority: self.priority,

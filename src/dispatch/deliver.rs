@@ -222,7 +222,7 @@ impl Desk {
                       use a new id for a new job";
         let refusal = Refusal {
             rejection: Rejection::new(RejectReason::IdConflict, detail),
-            body: parcel.body.as_slice().into(),
+            body: bytes::Bytes::copy_from_slice(&parcel.body),
             properties: parcel.delivery.describe(),
         };
         self.refuse_row(refusal).await

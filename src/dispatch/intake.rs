@@ -52,7 +52,7 @@ impl Reception {
             return arrival.delivery.ack();
         }
         let now = self.desk.now();
-        let account = self.route(&job.account);
+        let account = self.route(&job.account, arrival.bound);
         let (seq, standing) = self.place(&job, &arrival);
         let keep = arrival.returns >= WEARY;
         let start = match self.at_once(&job, now) {
@@ -106,9 +106,13 @@ impl Reception {
         Start::Turn(ticket, turn)
     }
 
-    /// The account that sends: the job's own, or the first in its chain of fallbacks that may send.
-    fn route(&self, name: &str) -> usize {
+    /// The account that sends: the job's own, or the first in its chain of fallbacks that may send. One
+    /// whose own account may have taken it waits for that.
+    fn route(&self, name: &str, bound: bool) -> usize {
         let own = self.desk.settings.account(name).unwrap_or_default();
+        if bound {
+            return own;
+        }
         self.pace.act(|pacer, _| {
             self.desk.settings.chain(own).find(|account| pacer.mode(*account) != Mode::Paused).unwrap_or(own)
         })

@@ -255,6 +255,7 @@ macro_rules! every_case {
             upkeep::settled_jobs_are_pruned;
             upkeep::an_account_pauses_and_resumes_once;
             upkeep::parked_jobs_change_their_account;
+            upkeep::a_job_that_its_account_may_have_taken_stays_there;
             upkeep::what_is_parked_is_told_by_number;
             upkeep::what_waits_is_counted;
             policy::a_number_has_so_much_in_an_hour with crate::suite::Terms::an_hour(2);

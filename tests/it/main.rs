@@ -8,6 +8,7 @@ mod events;
 mod health;
 mod intake;
 mod pacing;
+mod policy;
 mod process;
 mod reload;
 mod waiting;

@@ -35,7 +35,8 @@ use crate::world::World;
 
 /// Faults happen within this time.
 const TROUBLE: Duration = Duration::from_secs(30);
-/// Everything must have come to rest this long after.
+/// Everything must have come to rest this long after; an hour later for each time that the clock was set
+/// back by one.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What a seed decides before anything happens.
@@ -113,6 +114,14 @@ impl Policy {
             limits: NumberLimits { sliding, daily: (rng.u8(..8) == 0).then(|| rng.u32(1..5)) },
             spared: (rng.u8(..4) == 0).then(|| Mobile::parse("13800000000").unwrap()),
         }
+    }
+}
+
+impl Story {
+    /// How far the dispatchers' clock is put on, at most.
+    pub fn put_on(&self) -> chrono::Duration {
+        let seconds = self.faults.iter().map(|(_, fault)| if let Fault::ClockSet(by) = fault { *by } else { 0 });
+        chrono::Duration::seconds(seconds.filter(|by| *by > 0).sum())
     }
 }
 
@@ -279,6 +288,7 @@ fn strike(cast: &Cast, fault: Fault) {
             world.shelf().break_off();
         }
         Fault::GatewayDown(time) => world.weather().gateway_down = until(time),
+        Fault::ClockSet(by) => world.set_clock(by),
         Fault::AccountDown(account, time) => {
             world.weather().account_down = until(time).map(|until| (account, until));
         }
@@ -348,7 +358,8 @@ async fn come_to_rest(cast: &Cast) {
     let mut quiet = 0;
     // For a while longer than one look: what is at rest must stay so.
     while quiet < 3 {
-        if begun.elapsed() > PATIENCE {
+        let set_back = (cast.story.faults.iter()).filter(|(_, fault)| matches!(fault, Fault::ClockSet(by) if *by < 0));
+        if begun.elapsed() > PATIENCE + Duration::from_secs(3_600) * set_back.count() as u32 {
             return cast.world.violation("it does not come to rest".into());
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -280,6 +280,17 @@ impl Pacer {
         self.account_wakes[account] = self.circuit.probe_at();
     }
 
+    /// After a job of `account` is done: the circuit, which all accounts share, may admit another's now.
+    fn advance_accounts(&mut self, account: usize, now: Tick) {
+        self.advance_account(account, now);
+        for other in 0..self.accounts.len() {
+            let waits = self.accounts[other].ready.iter().any(|queue| !queue.is_empty());
+            if waits && self.account_wakes[other].is_none() {
+                self.advance_account(other, now);
+            }
+        }
+    }
+
     fn grant(&mut self, ticket: Ticket, now: Tick) {
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         entry.stage = Stage::Granted;
@@ -374,7 +385,7 @@ impl Pacer {
         if !self.by_outcome {
             self.leave_lane(mobile, ticket, now);
         }
-        self.advance_account(entry.request.account, now);
+        self.advance_accounts(entry.request.account, now);
     }
 
     /// Nothing more is done for a job that was granted: its outcome is committed.
@@ -399,7 +410,7 @@ impl Pacer {
         }
         self.circuit.abandoned();
         self.leave_lane(mobile, ticket, now);
-        self.advance_account(account, now);
+        self.advance_accounts(account, now);
     }
 
     /// A granted job is held by Postgres, or by the hour, until the park's due time: its tokens are given

@@ -51,3 +51,31 @@ async fn jobs_outlive_any_number_of_restarts_while_the_gateway_is_down() {
     stage.finish().await;
     back.unwrap().stop().await;
 }
+
+#[tokio::test]
+async fn a_backlog_stays_in_the_broker_while_one_job_at_a_time_probes() {
+    let mut stage = Stage::new().await;
+    let listen = free_address();
+    stage.set("gateway.submit_url", &format!("http://{listen}/webservice/sms.php?method=Submit"));
+    stage.set("rabbitmq.prefetch", "100");
+    stage.set("retry.initial", "60s");
+    stage.set("retry.max", "60s");
+    stage.start().await;
+    stage.publish("normal", &jobs(0, 1_500)).await;
+    stage.metric("gateway_circuit_open", &[], 1.0).await;
+    let ended = "attempts where outcome = 'not_sent'";
+    // What was under way when it opened has failed; from then on one goes after the other.
+    becomes("none is on the wire", 0, async || stage.db.count("attempts where outcome is null").await).await;
+    let before = stage.db.count(ended).await;
+    becomes("two probes", true, async || stage.db.count(ended).await >= before + 2).await;
+    assert!(stage.db.count(ended).await <= before + 3, "one probe at a time");
+    let (ready, stored) = (stage.broker.depth(&stage.broker.queue("normal")).await, stage.db.count("jobs").await);
+    assert!(i64::from(ready) + stored >= 1_400, "{ready} ready and {stored} stored: at most 100 are in memory");
+    assert_eq!(stage.db.count("jobs where attempts > 0 or state <> 'waiting'").await, 0, "nothing is spent");
+    let back = dispatcher::simulator::Simulator::start(dispatcher::simulator::Options { listen, ..lenient() }).await;
+    stage.metric("gateway_circuit_open", &[], 0.0).await;
+    stage.db.execute("update jobs set due_at = now() where state = 'waiting'").await;
+    stage.states("accepted 1500").await;
+    stage.finish().await;
+    back.unwrap().stop().await;
+}

@@ -82,6 +82,7 @@ fn arrival(link: &Link, session: u64, tag: u64, message: Message) -> Arrival {
     Arrival {
         properties: message.properties.clone(),
         released: message.released,
+        bound: message.bound,
         redelivered: message.redelivered,
         returns: message.returns,
         priority: message.priority(),

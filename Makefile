@@ -42,9 +42,10 @@ bench: up ## throughput and latency of the whole chain, release build (BENCH_ARG
 chaos: ## kill the daemon and its services while it works, and lay the books side by side (CHAOS_ARGS=--seed 7)
 	@deploy/local/chaos.sh $(CHAOS_ARGS)
 
-lint: ## format, clippy, rustdoc, and shellcheck where installed
+lint: ## format, clippy, rustdoc, shellcheck, and the files of deploy/ as far as tools are there
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 	@if command -v shellcheck >/dev/null; then echo shellcheck -x $(scripts); shellcheck -x $(scripts); \
 	else echo "shellcheck is not installed: scripts not checked"; fi
+	@deploy/local/lint.sh

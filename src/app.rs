@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use crate::broker::{EventPublisher, JobPublisher, JobSource, QueueWatch};
 use crate::config::{self, Config};
 use crate::dispatch::health::{Health, Part};
+use crate::dispatch::inbox::Inbox;
 use crate::dispatch::metrics::Metrics;
 use crate::dispatch::ports::System;
 use crate::dispatch::settings::{AccountSettings, Settings, Tempo};
@@ -24,11 +25,12 @@ use crate::domain::message::Rules;
 use crate::domain::pace::account::AccountPace;
 use crate::domain::pace::bucket::Bucket;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::uplink::OptOut;
 use crate::gateway::{Accounts, Client, ClientOptions, Credentials};
 use crate::store::{self, MigrationError, ShardLease, Store};
 use crate::systemd::{self, Vital};
 use crate::telemetry;
-use crate::web::{self, Status};
+use crate::web::{self, Callbacks, Status};
 
 /// Between two looks at Postgres.
 const LOOK: Duration = Duration::from_secs(2);
@@ -39,7 +41,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub struct App {
     config: Config,
     tempo: Tempo,
-    admin: SocketAddr,
+    admin: Listening,
+    callbacks: Option<Listening>,
     /// None only while [`App::reload`] puts another in its place.
     shard: Option<Shard>,
     ports: Ports,
@@ -53,8 +56,35 @@ pub struct App {
     count: JoinHandle<()>,
     vital: Vital,
     beat: JoinHandle<()>,
-    web: JoinHandle<()>,
-    close_web: oneshot::Sender<()>,
+}
+
+/// A listener of ours.
+struct Listening {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+    close: oneshot::Sender<()>,
+}
+
+impl Listening {
+    /// Binds `address`, the value of `key`, and serves it until it is closed.
+    async fn start<S: Future<Output = ()> + Send + 'static>(
+        key: &str,
+        address: SocketAddr,
+        serve: impl FnOnce(TcpListener, oneshot::Receiver<()>) -> S,
+    ) -> anyhow::Result<Listening> {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("{key}: {address} cannot be bound: is another daemon running? choose another port")
+        })?;
+        let address = listener.local_addr()?;
+        let (close, closed) = oneshot::channel::<()>();
+        Ok(Listening { address, task: tokio::spawn(serve(listener, closed)), close })
+    }
+
+    /// What is being answered may finish, for a few seconds.
+    async fn stop(self) {
+        let _ = self.close.send(());
+        let _ = self.task.await;
+    }
 }
 
 /// What the admin listener shows.
@@ -88,16 +118,12 @@ impl App {
         let health = Arc::new(Health::starting());
         let store = open_store(config)?;
         let gateway = gateway(config)?;
-        let admin = config.admin.listen;
-        let listener = TcpListener::bind(admin).await.with_context(|| {
-            format!("admin.listen: {admin} cannot be bound: is another daemon running? choose another port")
-        })?;
-        let admin = listener.local_addr()?;
         let shown = Arc::new(Shown { health: health.clone(), metrics: metrics.clone() });
-        let (close_web, closed) = oneshot::channel::<()>();
-        let web = tokio::spawn(web::serve(listener, shown, closed));
+        let serve = |listener, closed| web::serve(listener, shown, closed);
+        let admin = Listening::start("admin.listen", config.admin.listen, serve).await?;
+        let callbacks = listen_for_callbacks(config, &store, &metrics, &health).await?;
         let vital = Vital::default();
-        vital.add(web.abort_handle());
+        vital.add(admin.task.abort_handle());
         let beat = systemd::beat(vital.clone(), status_line(health.clone(), metrics.clone()));
         prepare(config, &store, migrate, &health).await?;
         systemd::ready();
@@ -116,6 +142,7 @@ impl App {
             config,
             tempo,
             admin,
+            callbacks,
             shard: Some(shard),
             ports,
             metrics,
@@ -128,8 +155,6 @@ impl App {
             count,
             vital,
             beat,
-            web,
-            close_web,
         })
     }
 
@@ -168,7 +193,12 @@ impl App {
 
     /// Where the admin listener is.
     pub fn admin(&self) -> SocketAddr {
-        self.admin
+        self.admin.address
+    }
+
+    /// Where the callback listener is, if it is on.
+    pub fn callbacks(&self) -> Option<SocketAddr> {
+        self.callbacks.as_ref().map(|callbacks| callbacks.address)
     }
 
     /// Drains and ends everything, the last started first. Returns the attempts that were still on
@@ -186,8 +216,10 @@ impl App {
         self.watch.abort();
         // A look that hangs holds the connection: do not wait for it.
         let _ = tokio::time::timeout(LIMIT, self.queues.close()).await;
-        let _ = self.close_web.send(());
-        let _ = self.web.await;
+        if let Some(callbacks) = self.callbacks {
+            callbacks.stop().await;
+        }
+        self.admin.stop().await;
         // A batch that Postgres never took may hold a connection: do not wait for it.
         let _ = tokio::time::timeout(LIMIT, self.store.close()).await;
         self.beat.abort();
@@ -212,6 +244,10 @@ pub async fn run(
         () = &mut stop => return Ok(()),
     };
     info!(version = env!("CARGO_PKG_VERSION"), admin = %app.admin(), "dispatcher runs");
+    match app.callbacks() {
+        Some(callbacks) => info!(%callbacks, "receipts and replies are taken"),
+        None => info!("receipts and replies are not taken: callbacks.secret is not configured"),
+    }
     loop {
         tokio::select! {
             () = &mut stop => break,
@@ -241,6 +277,22 @@ async fn take_up(app: &mut App, loaded: Result<Config, config::Problems>) {
             error!(error = format!("{error:#}"), "the new configuration is not taken up: nothing was changed")
         }
     }
+}
+
+/// Where ihuyi posts what it has to say, if a secret is configured. Before Postgres is there pushes are
+/// refused, and come again.
+async fn listen_for_callbacks(
+    config: &Config,
+    store: &Store,
+    metrics: &Metrics,
+    health: &Arc<Health>,
+) -> anyhow::Result<Option<Listening>> {
+    let Some(secret) = config.callbacks.secret.clone() else { return Ok(None) };
+    let opt_out = OptOut::new(config.callbacks.opt_out.clone());
+    let inbox = Inbox::start(Arc::new(store.clone()), metrics.clone(), health.clone(), opt_out);
+    let callbacks = Callbacks::new(inbox, secret, config.callbacks.allow.clone());
+    let serve = |listener, closed| web::serve_callbacks(listener, callbacks, closed);
+    Ok(Some(Listening::start("callbacks.listen", config.callbacks.listen, serve).await?))
 }
 
 /// Waits for Postgres, and makes sure of the schema.

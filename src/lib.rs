@@ -42,8 +42,12 @@
 //! | SQL | [`store`], and `migrations/` |
 //! | queues and exchanges | [`broker`] |
 //! | what publishers are told | [`domain::event`], `store/events.rs`, `dispatch/duties/events.rs` |
+//! | what a receipt or a reply means | [`domain::receipt`], [`domain::uplink`] |
+//! | what ihuyi may push, and the answer | `web/callbacks` |
 //! | a periodic duty | `dispatch::duties`, a file each |
 //! | what `jobs show` tells of a job | [`explain`] |
+//! | what systemd is told | [`systemd`] |
+//! | alerts, dashboards, runbook, deployment | `deploy/` |
 //! | a configuration key | [`config`], and `dispatcher.toml` |
 //!
 //! # The path of a job
@@ -107,12 +111,23 @@
 //!         retry, tomorrow, account, not sent
 //!
 //!   message, waiting, queued ─────────▶ expired       its expires_at has come
+//!
+//!   in_doubt ─────────▶ accepted                      a receipt that can mean nothing else
+//!   accepted ─────────▶ delivered, undelivered        the first receipt
 //! ```
 //!
 //! Each arrow is a value of [`Entry`](dispatch::ports::Entry) or [`Next`](domain::decide::Next), a statement
 //! in [`store`] that is guarded by the state it starts from, and within the CHECK constraints of
-//! `migrations/`. `delivered`, `undelivered` and `cancelled` are reserved: nothing in this version leads
-//! there.
+//! `migrations/`. `cancelled` is reserved: nothing in this version leads there.
+//!
+//! # What ihuyi says afterwards
+//!
+//! Receipts and replies come in at the callback listener (`web/callbacks`), in every process, a standby
+//! too. [`Inbox`](dispatch::inbox::Inbox) commits them in groups, and only then they are answered
+//! `success`; [`Feedback`](dispatch::ports::Feedback) is its port. A receipt finds its job by the smsid, in
+//! the statement that keeps it, and ends the job if that is accepted. One that comes before the answer to
+//! its Submit is looked at again by a duty (`dispatch/duties/receipts.rs`), four times in all; the same duty
+//! ends doubts. What is pure of it is in [`domain::receipt`] and [`domain::uplink`].
 //!
 //! # What a crash leaves
 //!

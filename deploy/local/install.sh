@@ -77,9 +77,10 @@ promtool() {
         type -P promtool && return 0
     fi
     if [ ! -x "$tools/promtool" ]; then
-        command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+        if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
             die "promtool, which tests the alerts, is missing, and this system has no apt-get." \
                 "Put promtool of a Prometheus release into the PATH, then run this again."
+        fi
         mkdir -p "$tools" "$LOCAL"
         say "Fetching promtool ..."
         package=$(cd "$tools" && fetch_package prometheus) ||

@@ -19,7 +19,12 @@ pub const DEAD: &str = "dead";
 pub struct QueueWatch {
     url: SecretString,
     topology: Topology,
-    open: Mutex<Option<Connection>>,
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
+    connection: Connection,
+    channel: Channel,
 }
 
 impl QueueWatch {
@@ -32,20 +37,31 @@ impl QueueWatch {
     /// caller limits the time.
     ///
     /// # Errors
-    /// When RabbitMQ cannot be reached, or a queue is not there (yet).
+    /// When RabbitMQ cannot be reached, or refuses.
     pub async fn depths(&self) -> Result<Vec<(&'static str, u32)>, BrokerError> {
-        let mut open = self.open.lock().await;
-        if !open.as_ref().is_some_and(|connection| connection.status().connected()) {
-            *open = Some(connect(&self.url, "queue watch").await?);
+        let mut guard = self.open.lock().await;
+        let open = match guard.take() {
+            Some(open) if open.channel.status().connected() => open,
+            _ => self.open().await?,
+        };
+        match self.ask(&open.channel).await {
+            Ok(depths) => {
+                *guard = Some(open);
+                Ok(depths)
+            }
+            Err(error) => {
+                let _ = open.connection.close(200, "bye".into()).await;
+                Err(error)
+            }
         }
-        let Some(connection) = open.as_ref() else { return Ok(Vec::new()) };
-        // A question that the broker refuses closes its channel.
+    }
+
+    /// The queues are declared first: asking for one that is not there is an error in every log.
+    async fn open(&self) -> Result<Open, BrokerError> {
+        let connection = connect(&self.url, "queue watch").await?;
         let channel = connection.create_channel().await?;
-        let depths = self.ask(&channel).await;
-        if channel.status().connected() {
-            channel.close(200, "looked".into()).await?;
-        }
-        depths
+        self.topology.declare(&channel).await?;
+        Ok(Open { connection, channel })
     }
 
     async fn ask(&self, channel: &Channel) -> Result<Vec<(&'static str, u32)>, BrokerError> {
@@ -58,8 +74,8 @@ impl QueueWatch {
 
     /// Closes the connection.
     pub async fn close(&self) {
-        if let Some(connection) = self.open.lock().await.take() {
-            let _ = connection.close(200, "bye".into()).await;
+        if let Some(open) = self.open.lock().await.take() {
+            let _ = open.connection.close(200, "bye".into()).await;
         }
     }
 }

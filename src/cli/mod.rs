@@ -1,17 +1,22 @@
 //! The command line: a file per command. Tables are for people, `--json` is for programs.
 
 pub mod accounts;
+mod actor;
 pub mod check;
 pub mod completions;
 mod connect;
 pub mod exit;
+pub mod health;
 pub mod jobs;
 pub mod migrate;
 mod output;
+mod parse;
+pub mod receipts;
 pub mod rejections;
 pub mod run;
 pub mod send;
 pub mod simulate;
+pub mod suppressions;
 mod table;
 mod when;
 
@@ -56,10 +61,13 @@ enum Command {
     Run(run::RunArgs),
     Migrate(migrate::MigrateArgs),
     Check(check::CheckArgs),
+    Health(health::HealthArgs),
     Send(Box<send::SendArgs>),
     Jobs(jobs::JobsArgs),
     Accounts(accounts::AccountsArgs),
     Rejections(rejections::RejectionsArgs),
+    Receipts(receipts::ReceiptsArgs),
+    Suppressions(suppressions::SuppressionsArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Completions(completions::CompletionsArgs),
 }
@@ -80,10 +88,13 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             let loaded = config::load(cli.config.as_deref(), config::environment(), Needs::Secrets);
             threaded(check::run(args, loaded, json))
         }
+        Command::Health(args) => single(health::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Send(args) => threaded(send::run(*args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Rejections(args) => single(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Receipts(args) => single(receipts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Suppressions(args) => single(suppressions::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),
     }

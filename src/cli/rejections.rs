@@ -7,12 +7,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::table::{Table, clean};
-use super::{connect, output, when};
+use super::{connect, output, parse, when};
 use crate::config::Config;
 use crate::domain::job::Timestamp;
 use crate::domain::message::RejectReason;
 use crate::store::Store;
-use crate::store::query::{BadCursor, Cursor, MAX_PAGE, RejectionFilter, RejectionInfo, RejectionSummary};
+use crate::store::query::{Cursor, MAX_PAGE, RejectionFilter, RejectionInfo, RejectionSummary};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,7 +52,7 @@ struct ListArgs {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PAGE)))]
     limit: u32,
     /// Go on behind an earlier page
-    #[arg(long, value_parser = parse_cursor)]
+    #[arg(long, value_parser = parse::cursor)]
     cursor: Option<Cursor>,
 }
 
@@ -69,10 +69,6 @@ struct ShowArgs {
 fn reason_parser() -> impl TypedValueParser<Value = RejectReason> {
     PossibleValuesParser::new(RejectReason::ALL.iter().map(|reason| reason.as_str()))
         .try_map(|word| RejectReason::parse(&word).ok_or("is no reason"))
-}
-
-fn parse_cursor(text: &str) -> Result<Cursor, BadCursor> {
-    text.parse()
 }
 
 /// Runs the subcommand.

@@ -245,6 +245,8 @@ pub struct Callbacks {
     pub secret: Option<SecretString>,
     /// Who may post. Empty: anyone who knows the secret.
     pub allow: Vec<IpNet>,
+    /// Replies that put their number on the suppression list. Default `TD`, `T` and `退订`; empty: none do.
+    pub opt_out: Vec<String>,
 }
 
 impl Config {
@@ -267,8 +269,8 @@ impl Config {
             config.admin.tokens.iter().map(token).collect()
         };
         let callbacks = |config: &Config| {
-            let Callbacks { listen, secret: word, allow } = &config.callbacks;
-            (*listen, word.as_ref().map(|word| secret(word).to_owned()), allow.clone())
+            let Callbacks { listen, secret: word, allow, opt_out } = &config.callbacks;
+            (*listen, word.as_ref().map(|word| secret(word).to_owned()), allow.clone(), opt_out.clone())
         };
         let changes = [
             ("rabbitmq.url", secret(&amqp.url) != secret(&new_amqp.url)),
@@ -280,6 +282,7 @@ impl Config {
             ("admin.listen", self.admin.listen != new.admin.listen),
             ("admin.tokens", tokens(self) != tokens(new)),
             ("callbacks", callbacks(self) != callbacks(new)),
+            ("events.enabled", self.events.enabled != new.events.enabled),
         ];
         changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
     }

@@ -152,3 +152,10 @@ pub(super) fn callback_secret(text: &str) -> Result<(), String> {
         }
     }
 }
+
+pub(super) fn opt_out_word(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        1..=20 => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is no opt-out word: write one of 1 to 20 characters")),
+    }
+}

@@ -212,5 +212,12 @@ fn callbacks(table: &mut Table) -> Callbacks {
         listen: table.value("listen", ([127, 0, 0, 1], 9465).into(), parse::listen),
         secret: table.secret("secret", Presence::Optional, parse::callback_secret),
         allow: table.list("allow", parse::network),
+        opt_out: opt_out(table),
     }
+}
+
+fn opt_out(table: &mut Table) -> Vec<String> {
+    let is_written = table.has("opt_out");
+    let words = table.list("opt_out", parse::opt_out_word);
+    if is_written { words } else { ["TD", "T", "退订"].map(str::to_owned).to_vec() }
 }

@@ -38,6 +38,9 @@ pub struct Metrics {
     pub account_balance: GaugeVec,
     /// 1 while the gateway cannot be reached.
     pub circuit_open: IntGauge,
+    receipts: IntCounterVec,
+    /// Replies of people.
+    pub replies: IntCounter,
     /// Messages whose id was known with the same payload.
     pub duplicates: IntCounter,
     /// 1 while the consuming connection is up.
@@ -96,6 +99,11 @@ impl Metrics {
             account_paused: gauges(r, "account_paused", "1 while the account is paused.", &["account"]),
             account_balance: registered(r, GaugeVec::new(opts("account_balance", "Messages left."), &["account"])),
             circuit_open: gauge(r, "gateway_circuit_open", "1 while the gateway cannot be reached."),
+            receipts: counters(r, "receipts_total", "Receipts, without their repeats.", &["code"]),
+            replies: registered(
+                r,
+                IntCounter::with_opts(opts("replies_total", "Replies of people, without their repeats.")),
+            ),
             duplicates: registered(
                 r,
                 IntCounter::with_opts(opts("duplicates_total", "Repeats that were not sent again.")),
@@ -134,6 +142,7 @@ impl Metrics {
             self.latency_seconds.with_label_values(&[priority.as_str()]);
         }
         ["mobile", "account"].iter().for_each(|limiter| drop(self.limiter_wait.with_label_values(&[limiter])));
+        drop(self.receipts.with_label_values(&[&code_label(Some(codes::SUCCESS))]));
         RejectReason::ALL.iter().for_each(|r| drop(self.rejected.with_label_values(&[r.as_str()])));
         event::TYPES.iter().for_each(|kind| drop(self.events_published.with_label_values(&[kind])));
         WaitReason::ALL.iter().for_each(|r| drop(self.waiting.with_label_values(&[r.as_str()])));
@@ -193,6 +202,12 @@ impl Metrics {
         // Types of a newer version share one label.
         let label = if event::TYPES.contains(&kind) { kind } else { "other" };
         self.events_published.with_label_values(&[label]).inc();
+    }
+
+    /// A receipt came in. What other codes than 2 mean is not published; they share the labels of the
+    /// known ones.
+    pub fn receipt(&self, code: Option<i64>) {
+        self.receipts.with_label_values(&[&code_label(code)]).inc();
     }
 
     /// How many jobs wait for each reason; those not named do not.

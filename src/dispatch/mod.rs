@@ -7,6 +7,7 @@ mod deliver;
 mod desk;
 mod duties;
 pub mod health;
+pub mod inbox;
 mod intake;
 pub mod metrics;
 pub mod pacer;

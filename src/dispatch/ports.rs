@@ -13,6 +13,8 @@ use crate::domain::event::Event;
 use crate::domain::job::{Job, OnUnknown, Payload, Priority, State, Timestamp, WaitReason};
 use crate::domain::message::{Properties, Rejection};
 use crate::domain::mobile::Mobile;
+use crate::domain::receipt::Receipt;
+use crate::domain::uplink::Uplink;
 use crate::domain::verdict::{Answer, Reply};
 
 /// A future as a trait object.
@@ -260,6 +262,36 @@ pub struct Waiting {
     pub events: i64,
 }
 
+/// A job that a receipt has brought to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its account.
+    pub account: String,
+    /// Delivered or undelivered.
+    pub state: State,
+    /// The receipt's code.
+    pub code: Option<i64>,
+}
+
+/// What became of a batch of receipts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// For each receipt in order: it was new. Of two alike in one batch both may be.
+    pub new: Vec<bool>,
+    /// The jobs that they have brought to their end.
+    pub ended: Vec<Ended>,
+}
+
+/// Postgres, for what ihuyi says afterwards, in batches like those of [`Ledger`].
+pub trait Feedback: Send + Sync + 'static {
+    /// Keeps receipts, and with each the job that has its smsid. The first receipt of an accepted job
+    /// is final; later ones are kept and change nothing.
+    fn receive<'a>(&'a self, rows: &'a [Arc<Receipt>]) -> Boxed<'a, Result<Received, LedgerError>>;
+    /// Keeps replies, and with each the last job that went to its number; a number whose person wants
+    /// no more is suppressed. False where it was known.
+    fn hear<'a>(&'a self, rows: &'a [Arc<Uplink>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>>;
+}
+
 /// What the periodic duties ask of Postgres. Each is one short statement that any replica may run
 /// at the same time (`SKIP LOCKED`).
 pub trait Upkeep: Send + Sync + 'static {
@@ -284,6 +316,15 @@ pub trait Upkeep: Send + Sync + 'static {
     fn stale_claims(&self, limit: u32) -> Boxed<'_, Result<Vec<StaleClaim>, LedgerError>>;
     /// Deletes what was settled before `before`; how many.
     fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
+    /// Deletes receipts and replies that came before `before`; how many.
+    fn prune_feedback(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
+    /// Looks once more for the jobs of receipts that had none, those that are due first; the jobs
+    /// that this has brought to their end.
+    fn look_again(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>>;
+    /// Ends doubts by receipts that are due to be looked at: where number and time of one can mean
+    /// nothing but the last attempt of one job in doubt, that job is accepted under its smsid. The
+    /// accounts of these jobs.
+    fn end_doubts(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>>;
     /// Makes sure that a row exists for each account, and reads them all.
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>>;
     /// Pauses an account on the gateway's word, unless it is paused. True if this paused it.

@@ -66,6 +66,8 @@ pub struct Tempo {
     pub probe: Duration,
     /// Between two counts for the gauges.
     pub gauges: Duration,
+    /// Between two looks for the jobs of receipts that had none.
+    pub receipts: Duration,
     /// Between two batches of pruning.
     pub prune: Duration,
     /// Between two looks for events that no hint announced.
@@ -83,6 +85,7 @@ impl Default for Tempo {
             accounts: Duration::from_secs(1),
             probe: Duration::from_secs(60),
             gauges: Duration::from_secs(5),
+            receipts: Duration::from_millis(500),
             prune: Duration::from_secs(30),
             events: Duration::from_secs(1),
         }

@@ -3,6 +3,7 @@
 pub mod codes;
 pub mod decide;
 pub mod event;
+pub mod fields;
 pub mod job;
 pub mod json;
 pub mod limits;
@@ -11,6 +12,8 @@ pub mod mobile;
 pub mod pace;
 pub mod quiet;
 pub mod rate;
+pub mod receipt;
 pub mod retry;
+pub mod uplink;
 pub mod verdict;
 pub mod wire;

@@ -181,6 +181,8 @@ fn a_failure_says_why_and_what_to_do() {
 #[test]
 fn what_came_afterwards_is_told() {
     let receipt = ReceiptInfo {
+        id: 1,
+        job_id: None,
         smsid: "1".into(),
         mobile: None,
         code: Some(7),
@@ -189,6 +191,8 @@ fn what_came_afterwards_is_told() {
         received_at: at(2_000),
     };
     let reply = ReplyInfo {
+        id: 1,
+        job_id: None,
         mobile: "138****8000".into(),
         content: "[2 characters]".into(),
         smsid: None,

@@ -21,11 +21,12 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 ///
 /// Every statement here touches few rows by an index. The planner cannot know: it sees a table that
 /// was empty when it was last analysed, and scans all of what is a backlog of 200,000 by now. So it
-/// is told: indexes and nested loops, planned once.
+/// is told: indexes and nested loops, planned once, and nothing compiled: where no index serves at all, the
+/// penalty on the rest makes a statement look dear enough for a second of JIT.
 pub(super) const SESSION: &str = "set synchronous_commit = on; set statement_timeout = '60s'; \
      set lock_timeout = '30s'; set idle_in_transaction_session_timeout = '60s'; set tcp_keepalives_idle = 5; \
      set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3; set timezone = 'UTC'; \
-     set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_hashjoin = off; \
+     set plan_cache_mode = force_generic_plan; set jit = off; set enable_seqscan = off; set enable_hashjoin = off; \
      set enable_mergejoin = off";
 
 /// Read by `announce!` of `events.rs`.

@@ -11,11 +11,15 @@ mod policy;
 mod pool;
 mod probe;
 pub mod query;
+mod receipts;
 mod record;
 mod release;
+mod replies;
 mod rows;
+mod suppressions;
 mod upkeep;
 
 pub use connect::{MigrationError, Store};
 pub use lease::ShardLease;
 pub use probe::{ProbeError, probe};
+pub use suppressions::Act;

@@ -1,5 +1,7 @@
 //! The periodic duties' statements, and the traits that the dispatcher sees.
 
+use std::sync::Arc;
+
 use sqlx::Row;
 
 use super::connect::Store;
@@ -9,6 +11,8 @@ use super::rows::claim_of;
 use crate::dispatch::ports::*;
 use crate::domain::job::{OnUnknown, Priority, Timestamp, WaitReason};
 use crate::domain::mobile::Mobile;
+use crate::domain::receipt::Receipt;
+use crate::domain::uplink::Uplink;
 
 impl Store {
     async fn expire_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<(String, u64)>, LedgerError> {
@@ -186,11 +190,13 @@ impl Store {
         let rows = sqlx::query(
             "select account, mobile, priority, on_room, wait_reason, coalesce(max(due_at), now()) as due_at,
                  count(*) as jobs, min(seq) as first_seq, max(published_at) as published_at
-             from jobs j
-             where state = 'waiting' and (wait_reason in ('rate_limited', 'quiet_hours') or on_room
-                 or wait_reason = 'number_limit' and $1 and not exists (
-                     select from attempts a
-                     where a.job_id = j.id and a.attempt = j.requests and a.outcome = 'tomorrow'))
+             from (
+                 select * from jobs j where state = 'waiting' and not on_room
+                     and (wait_reason in ('rate_limited', 'quiet_hours') or wait_reason = 'number_limit' and $1
+                         and not exists (
+                             select from attempts a
+                             where a.job_id = j.id and a.attempt = j.requests and a.outcome = 'tomorrow'))
+                 union all select * from jobs where state = 'waiting' and on_room) parked
              group by account, mobile, priority, on_room, wait_reason",
         )
         // Where the gateway has said that it waits, it says so to each job of the number by itself.
@@ -219,7 +225,12 @@ impl Store {
 
     async fn waiting_counts(&self) -> Result<Waiting, LedgerError> {
         let rows = sqlx::query(
-            "select wait_reason, count(*) from jobs where state = 'waiting' group by wait_reason
+            // Each half has an index of its own; together they have none.
+            "select wait_reason, count(*)
+             from (
+                 select wait_reason from jobs where state = 'waiting' and not on_room
+                 union all select wait_reason from jobs where state = 'waiting' and on_room) waiting
+             group by wait_reason
              union all select 'in_doubt', count(*) from jobs where state = 'in_doubt'
              union all select 'events', count(*) from events",
         )
@@ -292,6 +303,18 @@ impl Upkeep for Store {
         Box::pin(self.prune_rows(before, limit))
     }
 
+    fn prune_feedback(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.prune_feedback_rows(before, limit))
+    }
+
+    fn look_again(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
+        Box::pin(self.look_again_rows(now, limit))
+    }
+
+    fn end_doubts(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
+        Box::pin(self.end_doubt_rows(now, limit))
+    }
+
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
         Box::pin(self.account_rows(names))
     }
@@ -314,5 +337,15 @@ impl Upkeep for Store {
 
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {
         Box::pin(self.waiting_counts())
+    }
+}
+
+impl Feedback for Store {
+    fn receive<'a>(&'a self, rows: &'a [Arc<Receipt>]) -> Boxed<'a, Result<Received, LedgerError>> {
+        Box::pin(self.receive_rows(rows))
+    }
+
+    fn hear<'a>(&'a self, rows: &'a [Arc<Uplink>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
+        Box::pin(self.hear_rows(rows))
     }
 }

@@ -2,11 +2,12 @@
 //! client cannot tie up the process.
 
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -28,6 +29,10 @@ const MAX_HEAD: usize = 16 * 1024;
 /// After a failed accept, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Whom a connection comes from: an extension of each of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub IpAddr);
+
 /// Answers with `router` on each connection until `shutdown` is ready, then lets requests finish for
 /// five seconds at most.
 pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: impl Future) {
@@ -40,20 +45,21 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: impl 
             _ = &mut shutdown => break,
             accepted = accept(&listener, &permits) => accepted,
         };
-        let (stream, permit) = accepted;
-        connections.spawn(answer(stream, router.clone(), stopped.clone(), permit));
+        let (stream, peer, permit) = accepted;
+        let router = router.clone().layer(Extension(Peer(peer.ip())));
+        connections.spawn(answer(stream, router, stopped.clone(), permit));
         while connections.try_join_next().is_some() {}
     }
     drop((listener, stop));
     connections.join_all().await;
 }
 
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
         let permit = permits.clone().acquire_owned();
         let Ok(permit) = permit.await else { return std::future::pending().await };
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, peer)) => return (stream, peer, permit),
             Err(error) => {
                 tracing::debug!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

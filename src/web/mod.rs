@@ -1,12 +1,14 @@
-//! HTTP: the admin listener with health and metrics, and what any listener of ours needs: `connection`
-//! limits a client in time and size, `problem` writes errors.
+//! HTTP: the admin listener with health and metrics, the callback listener for what ihuyi pushes, and what
+//! any listener of ours needs: `connection` limits a client in time and size, `problem` writes errors.
 
 mod admin;
+mod callbacks;
 mod connection;
 pub mod problem;
 pub mod status;
 
 pub use admin::serve;
+pub use callbacks::{Callbacks, serve_callbacks};
 pub use status::Status;
 
 #[cfg(test)]

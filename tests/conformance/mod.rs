@@ -1,8 +1,9 @@
-//! What the dispatcher relies on in `Ledger` and `Upkeep`, whoever implements them: the in-memory
+//! What the dispatcher relies on in `Ledger`, `Upkeep` and `Feedback`, whoever implements them: the in-memory
 //! tables of the simulation and the real store pass the same cases.
 //!
 //! A binary names its fixture, a function `async fn(terms: Terms) -> Pg`, in [`conformance!`].
 
+pub mod feedback;
 pub mod ledger;
 pub mod outbox;
 pub mod policy;
@@ -23,6 +24,7 @@ pub struct Pg {
     pub ledger: Arc<dyn Ledger>,
     pub upkeep: Arc<dyn Upkeep>,
     pub outbox: Arc<dyn Outbox>,
+    pub feedback: Arc<dyn Feedback>,
     look: Box<dyn Look>,
     next: AtomicI64,
 }
@@ -74,8 +76,15 @@ const TICK: std::time::Duration = std::time::Duration::from_millis(2);
 const LOOKS: u32 = 1_000;
 
 impl Pg {
-    pub fn new<P: Ledger + Upkeep + Outbox>(port: Arc<P>, look: impl Look + 'static) -> Pg {
-        Pg { ledger: port.clone(), upkeep: port.clone(), outbox: port, look: Box::new(look), next: AtomicI64::new(1) }
+    pub fn new<P: Ledger + Upkeep + Outbox + Feedback>(port: Arc<P>, look: impl Look + 'static) -> Pg {
+        Pg {
+            ledger: port.clone(),
+            upkeep: port.clone(),
+            outbox: port.clone(),
+            feedback: port,
+            look: Box::new(look),
+            next: AtomicI64::new(1),
+        }
     }
 
     fn unique(&self) -> i64 {
@@ -245,6 +254,19 @@ macro_rules! every_case {
             outbox::each_fact_is_there_once_and_in_order;
             outbox::what_is_done_goes_and_what_is_aside_stays;
             outbox::an_event_says_what_became_of_the_job;
+            feedback::a_receipt_ends_its_job_once;
+            feedback::of_two_receipts_in_a_batch_the_first_report_counts;
+            feedback::an_early_receipt_waits_for_its_job;
+            feedback::an_unknown_receipt_is_looked_at_four_times;
+            feedback::a_receipt_ends_only_accepted_jobs;
+            feedback::a_receipt_ends_the_only_doubt_that_it_fits;
+            feedback::a_receipt_that_fits_two_attempts_ends_no_doubt;
+            feedback::an_attempt_on_the_wire_counts_too;
+            feedback::two_receipts_that_fit_one_doubt_do_not_end_it;
+            feedback::number_and_time_must_fit;
+            feedback::a_late_answer_after_a_doubt_was_ended_changes_nothing;
+            feedback::a_reply_is_heard_once;
+            feedback::what_ihuyi_said_is_pruned;
             upkeep::what_is_due_is_released_in_order;
             upkeep::what_waits_for_room_is_released_by_account_and_priority;
             upkeep::a_released_job_comes_back_whole;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::broker::Message;
 use crate::support::metrics::{Scrape, get};
 use crate::support::stage::{Stage, lenient};
-use crate::support::{becomes, job, number};
+use crate::support::{becomes, dispatcher as command, job, number};
 
 /// What these parts of the contract give; receipts and replies have theirs.
 const METRICS: [&str; 22] = [
@@ -181,5 +181,25 @@ async fn what_stands_in_the_queues_and_what_used_up_its_attempts_is_counted() {
     stage.metric("queue_messages", &[("queue", "high")], 0.0).await;
     stage.broker.purge(&format!("{}.dead", stage.broker.prefix)).await;
     stage.metric("queue_messages", &[("queue", "dead")], 0.0).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn the_binary_asks_the_daemon_beside_it() {
+    let stage = Stage::new().await;
+    stage.migrate().await;
+    let process = stage.process();
+    process.ready().await;
+    let admin = process.admin.to_string();
+    for arguments in [&["health"][..], &["health", "--ready", "--json"]] {
+        let asked = command(arguments).env("DISPATCHER__ADMIN__LISTEN", &admin);
+        let ended = tokio::task::spawn_blocking(|| asked.run()).await.unwrap();
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+    let (status, log) = process.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    let ended = command(&["health"]).env("DISPATCHER__ADMIN__LISTEN", &admin).run();
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stderr.contains("is the daemon running?"), "{ended:?}");
     stage.finish().await;
 }

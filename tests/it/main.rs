@@ -2,6 +2,7 @@
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
 // The daemon on its services, through its public names.
+mod callbacks;
 mod chaos;
 mod codes;
 mod events;
@@ -11,6 +12,7 @@ mod pacing;
 mod policy;
 mod process;
 mod reload;
+mod statements;
 mod waiting;
 mod wire;
 
@@ -19,6 +21,7 @@ mod cli;
 mod conformance;
 mod documents;
 mod gateway;
+mod monitoring;
 mod readme;
 mod simulator;
 mod systemd;

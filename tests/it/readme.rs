@@ -8,7 +8,7 @@ use std::time::Duration;
 use dispatcher::dispatch::metrics::Metrics;
 use dispatcher::domain::codes::{self, CodeTable};
 use dispatcher::domain::event::{self, Event};
-use dispatcher::domain::job::{OnUnknown, Outcome, Priority, State};
+use dispatcher::domain::job::{OnUnknown, Priority};
 use dispatcher::domain::message::{self, Properties, RejectReason, Rules};
 use lapin::message::BasicGetMessage;
 use lapin::options::*;
@@ -225,23 +225,23 @@ fn both_readmes_list_every_metric() {
     }
 }
 
-/// The names of all metrics, without the prefix. One with labels shows only with its first series.
+/// The names of all metrics, without the prefix.
 fn metrics() -> Vec<String> {
+    let text = all_metrics().render();
+    let names = text.lines().filter_map(|line| line.strip_prefix("# HELP dispatcher_")?.split(' ').next());
+    names.map(str::to_owned).collect()
+}
+
+/// Metrics with a series of each: one with labels shows only with its first.
+pub fn all_metrics() -> Metrics {
     let metrics = Metrics::new();
-    metrics.submission("main", Outcome::Accepted, Some(2));
-    metrics.finished("main", State::Accepted, Some(2), 1);
-    for histogram in [&metrics.submit_seconds, &metrics.latency_seconds, &metrics.limiter_wait] {
-        histogram.with_label_values(&["main"]).observe(0.0);
-    }
+    metrics.begin_accounts(["main"]);
     for histogram in [&metrics.batch_rows, &metrics.batch_seconds] {
         histogram.with_label_values(&["admit"]).observe(0.0);
     }
-    metrics.in_flight.with_label_values(&["main"]).set(0);
-    metrics.account_paused.with_label_values(&["main"]).set(0);
     metrics.account_balance.with_label_values(&["main"]).set(0.0);
-    let text = metrics.render();
-    let names = text.lines().filter_map(|line| line.strip_prefix("# HELP dispatcher_")?.split(' ').next());
-    names.map(str::to_owned).collect()
+    metrics.set_queues(Some(&[("dead", 0)]));
+    metrics
 }
 
 #[test]

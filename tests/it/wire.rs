@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dispatcher::simulator::{Account, Options, Rules, Template};
+use dispatcher::simulator::{Account, Options, Rules, Scripted, Template};
 use serde_json::json;
 
 use crate::support::stage::{Stage, lenient};
@@ -107,6 +107,50 @@ async fn get_xml_dynamic() {
 #[tokio::test]
 async fn get_xml_static() {
     arrives("GET", "xml", "static").await;
+}
+
+/// Every combination of method, format and password: a balance is asked, a job is sent.
+async fn every_combination(path: Option<&str>) {
+    let rules = Rules { per_second: 0, static_with_time: false, ..Rules::default() };
+    let mut stage = Stage::with(Options { rules, ..lenient() }).await;
+    if let Some(path) = path {
+        let older = stage.gateway.submit_url();
+        stage.set("gateway.submit_url", &format!("{}{path}", older.split("/webservice").next().unwrap()));
+    }
+    for n in 0..8 {
+        let method = ["POST", "GET"][n / 4];
+        let format = ["json", "xml"][n / 2 % 2];
+        let auth = ["dynamic", "static"][n % 2];
+        let case = format!("{path:?} {method} {format} {auth}");
+        stage.set("gateway.method", method);
+        stage.set("gateway.format", format);
+        stage.set("accounts.main.auth", auth);
+        stage.start().await;
+        // The job is refused for the account's balance; the probe asks for it, and finds some.
+        stage.gateway.script(&number(n), vec![Scripted::Code(4051, "余额不足".into())]);
+        let asked = stage.gateway.stats().balance_queries;
+        stage.publish("high", [&job(&format!("job-{n}"), &number(n))]).await;
+        let row = stage.settled(&format!("job-{n}"), "accepted").await;
+        assert!(stage.gateway.stats().balance_queries > asked, "{case}");
+        let submit = stage.gateway.submissions().pop().unwrap();
+        // The newer generation speaks JSON alone.
+        let spoken = if path.is_some() { "json" } else { format };
+        assert_eq!((submit.method, submit.format, submit.code), (method, spoken, Some(2)), "{case}");
+        assert_eq!((submit.mobile, Some(submit.smsid)), (number(n), row.smsid), "{case}");
+        assert_eq!(submit.time.is_empty(), auth == "static", "{case}");
+        stage.stop().await;
+    }
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn the_older_endpoint_takes_every_combination() {
+    every_combination(None).await;
+}
+
+#[tokio::test]
+async fn the_newer_endpoint_takes_every_combination() {
+    every_combination(Some("/sms/Submit.json")).await;
 }
 
 #[tokio::test]

@@ -210,6 +210,18 @@ impl Upkeep for Lazy {
         self.inner.prune(before, limit)
     }
 
+    fn prune_feedback(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        self.inner.prune_feedback(before, limit)
+    }
+
+    fn look_again(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
+        self.inner.look_again(now, limit)
+    }
+
+    fn end_doubts(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
+        self.inner.end_doubts(now, limit)
+    }
+
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
         self.inner.accounts(names)
     }

@@ -5,11 +5,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{mask, state};
 use crate::cli::table::Table;
-use crate::cli::{output, when};
+use crate::cli::{output, parse, when};
 use crate::domain::job::{State, Timestamp};
 use crate::domain::mobile::Mobile;
 use crate::store::Store;
-use crate::store::query::{BadCursor, Cursor, JobFilter, JobInfo, MAX_PAGE};
+use crate::store::query::{Cursor, JobFilter, JobInfo, MAX_PAGE};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,7 +34,7 @@ pub(super) struct ListArgs {
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
     /// To this number
-    #[arg(long, value_parser = parse_mobile)]
+    #[arg(long, value_parser = parse::mobile)]
     mobile: Option<Mobile>,
     /// Last changed then or later
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
@@ -46,7 +46,7 @@ pub(super) struct ListArgs {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PAGE)))]
     limit: u32,
     /// Go on behind an earlier page
-    #[arg(long, value_parser = parse_cursor)]
+    #[arg(long, value_parser = parse::cursor)]
     cursor: Option<Cursor>,
     /// Show whole numbers and, with --json, texts
     #[arg(long)]
@@ -56,14 +56,6 @@ pub(super) struct ListArgs {
 fn state_parser() -> impl TypedValueParser<Value = State> {
     PossibleValuesParser::new(State::ALL.iter().map(|state| state.as_str()))
         .try_map(|word| State::parse(&word).ok_or("is no state"))
-}
-
-fn parse_mobile(text: &str) -> Result<Mobile, String> {
-    Mobile::parse(text).map_err(|problem| format!("it {problem}"))
-}
-
-fn parse_cursor(text: &str) -> Result<Cursor, BadCursor> {
-    text.parse()
 }
 
 /// Prints one page.

@@ -6,9 +6,8 @@ mod story;
 
 use clap::{Args, Subcommand};
 
-use super::connect;
+use super::{connect, output};
 use crate::config::Config;
-use crate::domain::mobile::Mobile;
 use crate::store::query::{Dossier, JobInfo};
 
 const EXAMPLES: &str = "\
@@ -45,7 +44,7 @@ pub(super) async fn run(args: JobsArgs, config: &Config, as_json: bool) -> anyho
 
 /// Replaces number and text by what may be shown to anyone.
 fn mask(job: &mut JobInfo) {
-    job.mobile = masked_mobile(&job.mobile);
+    job.mobile = output::masked(&job.mobile);
     job.content = job.content.as_deref().map(masked_text);
     job.variables = job.variables.as_ref().map(|values| values.iter().map(|value| masked_text(value)).collect());
 }
@@ -54,16 +53,12 @@ fn mask(job: &mut JobInfo) {
 fn mask_all(dossier: &mut Dossier) {
     mask(&mut dossier.job);
     for receipt in &mut dossier.receipts {
-        receipt.mobile = receipt.mobile.as_deref().map(masked_mobile);
+        receipt.mobile = receipt.mobile.as_deref().map(output::masked);
     }
     for reply in &mut dossier.replies {
-        reply.mobile = masked_mobile(&reply.mobile);
+        reply.mobile = output::masked(&reply.mobile);
         reply.content = masked_text(&reply.content);
     }
-}
-
-fn masked_mobile(text: &str) -> String {
-    Mobile::parse(text).map_or_else(|_| "****".into(), |mobile| mobile.to_string())
 }
 
 fn masked_text(text: &str) -> String {

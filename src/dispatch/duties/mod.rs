@@ -7,6 +7,7 @@ mod events;
 mod expire;
 mod gauges;
 mod prune;
+mod receipts;
 mod reclaim;
 mod release;
 
@@ -59,6 +60,7 @@ impl Duties {
         });
         duties.add(tempo.expire, desk, |desk| async move { expire::once(&desk).await });
         duties.add(tempo.reclaim, desk, |desk| async move { reclaim::once(&desk).await });
+        duties.add(tempo.receipts, desk, |desk| async move { receipts::once(&desk).await });
         duties.add(tempo.prune, desk, |desk| async move { prune::once(&desk).await });
         let counted = pace.clone();
         duties.add(tempo.gauges, desk, move |desk| {

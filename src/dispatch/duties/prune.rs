@@ -1,4 +1,4 @@
-//! Settled jobs age out, in small batches that never hold up sending.
+//! Settled jobs age out, and what ihuyi said of them, in small batches that never hold up sending.
 
 use super::BATCH;
 use crate::dispatch::desk::Desk;
@@ -11,6 +11,10 @@ pub(super) async fn once(desk: &Desk) -> Result<(), LedgerError> {
         return Ok(());
     };
     while desk.ports.upkeep.prune(before, BATCH).await? >= u64::from(BATCH) {
+        tokio::task::yield_now().await;
+    }
+    // Of each kind a batch at most.
+    while desk.ports.upkeep.prune_feedback(before, BATCH).await? >= u64::from(BATCH) {
         tokio::task::yield_now().await;
     }
     Ok(())

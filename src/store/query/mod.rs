@@ -4,8 +4,8 @@
 //! the next one begins behind, so that rows which change meanwhile neither repeat nor push others out.
 
 mod accounts;
-mod afterwards;
 mod dossier;
+mod feedback;
 pub(super) mod filter;
 mod jobs;
 mod rejections;
@@ -16,8 +16,8 @@ use std::str::FromStr;
 use crate::domain::job::Timestamp;
 
 pub use accounts::AccountInfo;
-pub use afterwards::{ReceiptInfo, ReplyInfo};
 pub use dossier::{Ahead, Deed, Dossier};
+pub use feedback::{ReceiptFilter, ReceiptInfo, ReplyInfo, SuppressionInfo};
 pub use jobs::{AttemptInfo, JobFilter, JobInfo};
 pub use rejections::{RejectionFilter, RejectionInfo, RejectionSummary};
 
@@ -80,8 +80,8 @@ impl FromStr for Cursor {
 }
 
 /// A cursor as two columns, null where a list begins at the top.
-fn columns(cursor: &Option<Cursor>) -> (Option<Timestamp>, Option<&str>) {
-    match cursor {
+fn columns<'a>(cursor: impl Into<Option<&'a Cursor>>) -> (Option<Timestamp>, Option<&'a str>) {
+    match cursor.into() {
         Some(cursor) => (Some(cursor.at), Some(&cursor.id)),
         None => (None, None),
     }

@@ -5,7 +5,20 @@ use crate::support::dispatcher;
 #[test]
 fn help_is_useful_for_every_command() {
     let help = dispatcher(&["--help"]).ok();
-    for command in ["run", "migrate", "check", "send", "jobs", "accounts", "rejections", "simulate", "completions"] {
+    for command in [
+        "run",
+        "migrate",
+        "check",
+        "health",
+        "send",
+        "jobs",
+        "accounts",
+        "rejections",
+        "receipts",
+        "suppressions",
+        "simulate",
+        "completions",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         let help = dispatcher(&[command, "--help"]).ok();
         assert!(help.contains("Examples:") && help.contains(&format!("dispatcher {command}")), "{help}");

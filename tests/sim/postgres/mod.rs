@@ -2,14 +2,18 @@
 //! either side of it.
 
 mod duties;
+mod feedback;
 mod tables;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dispatcher::dispatch::ports::*;
 use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Priority, Timestamp};
+use dispatcher::domain::receipt::Receipt;
+use dispatcher::domain::uplink::Uplink;
 use tokio::time::Instant;
 
 use crate::process::Link;
@@ -56,6 +60,12 @@ impl Touched for bool {
 impl Touched for u64 {
     fn touched(&self) -> bool {
         *self > 0
+    }
+}
+
+impl Touched for Received {
+    fn touched(&self) -> bool {
+        true
     }
 }
 
@@ -212,6 +222,18 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("prune", move |tables, _| Ok(tables.prune(before, limit))))
     }
 
+    fn prune_feedback(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.statement("prune feedback", move |tables, _| Ok(tables.prune_feedback(before, limit))))
+    }
+
+    fn look_again(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
+        Box::pin(self.statement("look again", move |tables, now| Ok(tables.look_again(at, limit, now))))
+    }
+
+    fn end_doubts(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
+        Box::pin(self.statement("end doubts", move |tables, now| Ok(tables.end_doubts(at, limit, now))))
+    }
+
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
         Box::pin(self.statement("accounts", |tables, _| Ok(tables.accounts(names))))
     }
@@ -234,5 +256,15 @@ impl Upkeep for Postgres {
 
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {
         Box::pin(self.statement("waiting", |tables, _| Ok(tables.waiting())))
+    }
+}
+
+impl Feedback for Postgres {
+    fn receive<'a>(&'a self, rows: &'a [Arc<Receipt>]) -> Boxed<'a, Result<Received, LedgerError>> {
+        Box::pin(self.statement("receive", |tables, now| Ok(tables.receive(rows, now))))
+    }
+
+    fn hear<'a>(&'a self, rows: &'a [Arc<Uplink>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
+        Box::pin(self.statement("hear", |tables, now| Ok(tables.hear(rows, now))))
     }
 }

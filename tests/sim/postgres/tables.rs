@@ -12,6 +12,8 @@ use dispatcher::domain::job::{Job, Outcome, Payload, Priority, State, Timestamp,
 use dispatcher::domain::limits::{NumberLimits, Sliding};
 use dispatcher::domain::mobile::Mobile;
 
+use super::feedback::{ReceiptRow, ReplyRow};
+
 /// A row of `jobs`.
 #[derive(Clone, Debug)]
 pub struct JobRow {
@@ -45,6 +47,7 @@ pub struct AttemptRow {
     pub code: Option<i64>,
     pub smsid: Option<String>,
     pub started_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
     /// The process that claimed it: not in the real table.
     pub owner: u32,
 }
@@ -74,6 +77,8 @@ pub struct Tables {
     pub jobs: BTreeMap<String, JobRow>,
     pub attempts: BTreeMap<(String, u32), AttemptRow>,
     pub rejections: Vec<RejectionRow>,
+    pub receipts: Vec<ReceiptRow>,
+    pub replies: Vec<ReplyRow>,
     /// Paused accounts have a pause.
     pub accounts: BTreeMap<String, Option<Pause>>,
     /// Numbers that bulk jobs spare.
@@ -262,7 +267,7 @@ impl Tables {
         job.attempts += 1;
         job.requests += 1;
         job.claimed_until = Some(now + self.lease);
-        let attempt = AttemptRow { outcome: None, code: None, smsid: None, started_at: now, owner };
+        let attempt = AttemptRow { outcome: None, code: None, smsid: None, started_at: now, finished_at: None, owner };
         self.attempts.insert((job.job.id.clone(), job.requests), attempt);
     }
 
@@ -324,7 +329,7 @@ impl Tables {
         let mut landed = BTreeSet::new();
         let mut ended = BTreeSet::new();
         for row in in_turn(rows, self.last_wins) {
-            self.end_attempt(row, &mut ended);
+            self.end_attempt(row, &mut ended, now);
             let Some(job) = self.jobs.get_mut(&row.id).filter(|job| job.requests == row.request) else { continue };
             let accepted = row.decision.next == Next::Accepted;
             // All rows of a statement see the table as it was before.
@@ -348,7 +353,7 @@ impl Tables {
         rows.iter().map(|row| landed.contains(&row.id)).collect()
     }
 
-    fn end_attempt(&mut self, row: &Record, ended: &mut BTreeSet<(String, u32)>) {
+    fn end_attempt(&mut self, row: &Record, ended: &mut BTreeSet<(String, u32)>, now: Timestamp) {
         let key = (row.id.clone(), row.request);
         let doubted = |job: &JobRow| job.requests == row.request && job.state == State::InDoubt;
         let corrects = row.decision.spent || self.jobs.get(&row.id).is_some_and(doubted);
@@ -357,6 +362,7 @@ impl Tables {
         let Some(attempt) = self.attempts.get_mut(&key).filter(|attempt| open(attempt)) else { return };
         if ended.insert(key) {
             attempt.outcome = Some(row.decision.outcome);
+            attempt.finished_at = Some(now);
             attempt.code = row.answer.as_ref().map(|answer| answer.code);
             attempt.smsid = row.answer.as_ref().and_then(|answer| answer.smsid.clone());
         }

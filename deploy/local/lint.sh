@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Checks what is deployed: alerts, dashboards' and deployments' files. What needs a tool that is not here,
+# and cannot be fetched, is named and left out; what is checked and wrong fails.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+# shellcheck source=deploy/local/lib.sh
+. "$here/lib.sh"
+
+DEPLOY=$ROOT/deploy
+PYTHON=$ROOT/target/tools/python
+failed=0
+
+# check NAME COMMAND…
+check() {
+    local name=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        printf '  ok       %s\n' "$name"
+    else
+        printf '  WRONG    %s\n%s\n' "$name" "$output"
+        failed=1
+    fi
+}
+
+skip() { printf '  skipped  %s: %s\n' "$1" "$2"; }
+
+rules() {
+    # In a process of its own: it ends where promtool cannot be had.
+    if ! "$here/services.sh" promtool --version >/dev/null 2>&1; then
+        skip "alerts, Prometheus' configuration" "promtool is not here and cannot be fetched"
+        return
+    fi
+    check "alerts (promtool check rules)" "$here/services.sh" promtool check rules "$DEPLOY/prometheus/rules.yml"
+    check "Prometheus (promtool check config)" "$here/services.sh" promtool check config "$DEPLOY/prometheus/prometheus.yml"
+}
+
+unit() {
+    local copy
+    if ! command -v systemd-analyze >/dev/null; then
+        skip "systemd unit" "systemd-analyze is not here"
+        return
+    fi
+    copy=$(mktemp -d)
+    # The program need not be installed to check its unit.
+    sed 's#^ExecStart=/usr/local/bin/dispatcher#ExecStart=/bin/true#' "$DEPLOY/systemd/dispatcher.service" >"$copy/dispatcher.service"
+    check "systemd unit (systemd-analyze verify)" verified "$copy/dispatcher.service"
+    # In tenths: what is below 2 counts as well shut.
+    check "systemd unit (exposure below 2)" systemd-analyze security --offline=yes --threshold=20 "$copy/dispatcher.service"
+    rm -rf "$copy"
+}
+
+# A key that systemd does not know is only a line of its output, and other units may have theirs.
+# shellcheck disable=SC2317  # `check` calls it
+verified() {
+    local said
+    said=$(systemd-analyze verify "$1" 2>&1) || { printf '%s\n' "$said" && return 1; }
+    ! grep -F "$1" <<<"$said"
+}
+
+# Validators that bring their schemas along.
+python_tools() {
+    [ -x "$PYTHON/bin/check-jsonschema" ] && [ -x "$PYTHON/bin/kubernetes-validate" ] && return 0
+    command -v python3 >/dev/null || return 1
+    say "Fetching check-jsonschema and kubernetes-validate ..."
+    python3 -m venv "$PYTHON" >/dev/null 2>&1 &&
+        "$PYTHON/bin/pip" -q install check-jsonschema kubernetes-validate >/dev/null 2>&1
+}
+
+manifests() {
+    local file
+    if python_tools; then
+        check "compose.yaml (compose-spec's schema)" \
+            "$PYTHON/bin/check-jsonschema" --builtin-schema vendor.compose-spec "$DEPLOY/compose.yaml"
+        for file in configmap secret.example deployment service disruption; do
+            check "kubernetes/$file.yaml (Kubernetes' schema)" \
+                "$PYTHON/bin/kubernetes-validate" --strict --quiet "$DEPLOY/kubernetes/$file.yaml"
+        done
+    else
+        skip "compose.yaml, kubernetes/" "check-jsonschema and kubernetes-validate cannot be installed by pip"
+    fi
+    if command -v kubectl >/dev/null; then
+        check "kubernetes/ (kubectl kustomize)" kubectl kustomize "$DEPLOY/kubernetes"
+    else
+        skip "kubernetes/kustomization.yaml" "kubectl is not here"
+    fi
+}
+
+image() {
+    if command -v hadolint >/dev/null; then
+        check "Dockerfile (hadolint)" hadolint "$DEPLOY/Dockerfile"
+    elif docker buildx version >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
+        check "Dockerfile (docker build --check)" docker build --check -f "$DEPLOY/Dockerfile" "$ROOT"
+    else
+        skip "Dockerfile" "neither hadolint nor a running Docker is here"
+    fi
+}
+
+rules
+unit
+manifests
+image
+exit "$failed"

@@ -31,7 +31,7 @@ pub fn at_rest(world: &World, story: &Story) -> bool {
 
 /// The dispatcher has nothing to do for the job, today.
 fn rests(row: &JobRow, now: Timestamp) -> bool {
-    let tomorrow = row.due_at.is_some_and(|due| due > now + chrono::Duration::hours(1));
+    let tomorrow = row.due_at.is_some_and(|due| due > now + chrono::Duration::hours(4));
     row.state.is_settled()
         || row.state == State::InDoubt
         || row.wait_reason == Some(WaitReason::NumberLimit) && tomorrow

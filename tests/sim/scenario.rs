@@ -358,7 +358,9 @@ async fn come_to_rest(cast: &Cast) {
     let mut quiet = 0;
     // For a while longer than one look: what is at rest must stay so.
     while quiet < 3 {
-        let set_back = (cast.story.faults.iter()).filter(|(_, fault)| matches!(fault, Fault::ClockSet(by) if *by < 0));
+        // Back: what waits is due later. On: so is what waits behind others for a window that Postgres counts.
+        let set_back = (cast.story.faults.iter())
+            .filter(|(_, fault)| matches!(fault, Fault::ClockSet(by) if *by < 0 || cast.story.settings.number_limited));
         if begun.elapsed() > PATIENCE + Duration::from_secs(3_600) * set_back.count() as u32 {
             return cast.world.violation("it does not come to rest".into());
         }

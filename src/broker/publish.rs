@@ -4,12 +4,12 @@ use std::borrow::Borrow;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionStatus};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 
 use super::BrokerError;
-use super::connect::connect;
+use super::connect::{close, connect};
 use super::properties::{PUBLISHED_MS, RELEASED, TRACEPARENT};
 use super::topology::Topology;
 use crate::dispatch::ports::{Boxed, PublishError, Publisher, Released};
@@ -54,6 +54,8 @@ pub struct JobPublisher {
     url: SecretString,
     topology: Topology,
     open: Mutex<Option<Open>>,
+    /// Of the last connection; known also while a publish is under way.
+    status: std::sync::Mutex<Option<ConnectionStatus>>,
 }
 
 struct Open {
@@ -64,7 +66,12 @@ struct Open {
 impl JobPublisher {
     /// A publisher that connects when it is first used.
     pub fn new(url: &SecretString, prefix: &str) -> Self {
-        JobPublisher { url: url.clone(), topology: Topology::new(prefix), open: Mutex::new(None) }
+        JobPublisher {
+            url: url.clone(),
+            topology: Topology::new(prefix),
+            open: Mutex::new(None),
+            status: std::sync::Mutex::new(None),
+        }
     }
 
     /// A publisher that is connected.
@@ -77,6 +84,7 @@ impl JobPublisher {
 
     async fn open(&self) -> Result<Open, BrokerError> {
         let connection = connect(&self.url, "publisher").await?;
+        *self.status() = Some(connection.status().clone());
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         self.topology.declare(&channel).await?;
@@ -85,15 +93,28 @@ impl JobPublisher {
 
     /// Publishes messages in order; returns when the broker has confirmed all. After an error any of
     /// them may or may not have arrived: publishing them again is safe, as their ids make them
-    /// repeats.
+    /// repeats. While RabbitMQ blocks publishers that is an error at once; a release waits.
     pub async fn publish(&self, messages: &[Message]) -> Result<(), PublishError> {
-        self.publish_all(messages.iter()).await
+        match self.blocked() {
+            Some(reason) => Err(PublishError(reason)),
+            None => self.publish_all(messages.iter()).await,
+        }
+    }
+
+    /// Set while RabbitMQ blocks publishers: one of its alarms is on.
+    fn blocked(&self) -> Option<String> {
+        let blocked = self.status().as_ref().is_some_and(|status| status.connected() && status.blocked());
+        blocked.then(|| "publishers are blocked by an alarm: see to memory and disk of the broker".to_owned())
+    }
+
+    fn status(&self) -> std::sync::MutexGuard<'_, Option<ConnectionStatus>> {
+        self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Closes the connection.
     pub async fn close(&self) {
         if let Some(open) = self.open.lock().await.take() {
-            let _ = open.connection.close(200, "bye".into()).await;
+            close(&open.connection).await;
         }
     }
 
@@ -107,7 +128,7 @@ impl JobPublisher {
         let mut messages = messages.peekable();
         while messages.peek().is_some() {
             if let Err(error) = publish_window(&open.channel, &self.topology, messages.by_ref().take(WINDOW)).await {
-                let _ = open.connection.close(200, "bye".into()).await;
+                close(&open.connection).await;
                 return Err(error);
             }
         }
@@ -180,6 +201,10 @@ impl Publisher for JobPublisher {
     fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>> {
         let messages = jobs.iter().map(|released| Message { seq: Some(released.seq), ..Message::of(&released.job) });
         Box::pin(self.publish_all(messages))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.blocked()
     }
 }
 

@@ -279,6 +279,10 @@ pub trait Upkeep: Send + Sync + 'static {
 pub trait Publisher: Send + Sync + 'static {
     /// Publishes released jobs in order; returns once the broker has confirmed all of them.
     fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>>;
+    /// Why the broker takes no messages at present, although it is connected.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A message could not be handed to RabbitMQ.

@@ -180,8 +180,9 @@ async fn open(desk: &Arc<Desk>) -> Result<(Arc<Pace>, Box<dyn Consuming>), Strin
     };
     match opened {
         Ok(session) => {
-            desk.health.up(Part::RabbitMq);
-            desk.health.up(Part::Consumer);
+            for part in [Part::RabbitMq, Part::Publishing, Part::Consumer] {
+                desk.health.up(part);
+            }
             desk.metrics.rabbitmq_connected.set(1);
             info!("consuming");
             Ok((pace, session))

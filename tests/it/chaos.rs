@@ -1,7 +1,10 @@
 //! The world breaks: one module for each way.
 
-mod books;
 mod copies;
 mod crash;
 mod postgres;
 mod rabbitmq;
+
+// What they share.
+mod books;
+mod node;

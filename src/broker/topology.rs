@@ -38,12 +38,12 @@ impl Topology {
     }
 
     /// Messages that took the process down again and again.
-    fn dead(&self) -> String {
+    pub fn dead(&self) -> String {
         format!("{}.dead", self.prefix)
     }
 
-    /// Job events.
-    fn events(&self) -> String {
+    /// Events are published here, routing key = type.
+    pub fn events(&self) -> String {
         format!("{}.events", self.prefix)
     }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::table::Table;
 use super::{connect, output, when};
 use crate::config::Config;
+use crate::dispatch::ports::Pause;
 use crate::dispatch::ports::Upkeep;
 use crate::store::Store;
 use crate::store::query::AccountInfo;
@@ -67,7 +68,7 @@ pub(super) async fn run(args: AccountsArgs, config: &Config, as_json: bool) -> a
         AccountsCommand::List => output::list(&listed(&store, config).await?, as_json, table),
         AccountsCommand::Pause { name, reason } => {
             know(&store, config, &name).await?;
-            let changed = store.pause_account(&name, &reason, true).await?;
+            let changed = store.pause_account(&name, &Pause { by_operator: true, reason, refusals: false }).await?;
             say(&name, "paused", changed, as_json)
         }
         AccountsCommand::Resume { name } => {

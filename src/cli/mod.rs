@@ -71,7 +71,10 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     let json = cli.json;
     match cli.command {
-        Command::Run(args) => threaded(run::run(args, load(cli.config, Needs::Secrets)?)),
+        Command::Run(args) => {
+            let load = move || config::load(cli.config.as_deref(), config::environment(), Needs::Secrets);
+            threaded(run::run(args, load()?, load))
+        }
         Command::Migrate(args) => single(migrate::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Check(args) => {
             let loaded = config::load(cli.config.as_deref(), config::environment(), Needs::Secrets);

@@ -97,7 +97,7 @@ impl Store {
 
     /// Every account that Postgres knows.
     pub async fn list_accounts(&self) -> Result<Vec<AccountRow>, LedgerError> {
-        let rows = sqlx::query("select name, state, reason, paused_by from accounts order by name")
+        let rows = sqlx::query("select name, state, reason, paused_by, refusals from accounts order by name")
             .fetch_all(&self.pool)
             .await
             .map_err(ledger_error)?;
@@ -106,23 +106,28 @@ impl Store {
                 let paused = row.try_get::<&str, _>("state").map_err(ledger_error)? == "paused";
                 let reason: Option<String> = row.try_get("reason").map_err(ledger_error)?;
                 let by: Option<&str> = row.try_get("paused_by").map_err(ledger_error)?;
-                let pause = Pause { by_operator: by == Some("operator"), reason: reason.unwrap_or_default() };
+                let pause = Pause {
+                    by_operator: by == Some("operator"),
+                    reason: reason.unwrap_or_default(),
+                    refusals: row.try_get("refusals").map_err(ledger_error)?,
+                };
                 Ok(AccountRow { name: row.try_get("name").map_err(ledger_error)?, paused: paused.then_some(pause) })
             })
             .collect()
     }
 
     /// Pauses an account; an operator's pause takes over the gateway's. False if nothing changed.
-    pub async fn pause_account(&self, name: &str, reason: &str, by_operator: bool) -> Result<bool, LedgerError> {
+    pub async fn pause_account(&self, name: &str, pause: &Pause) -> Result<bool, LedgerError> {
         let done = sqlx::query(
             "update accounts
              set state = 'paused', reason = $2, paused_at = coalesce(paused_at, now()), updated_at = now(),
-                 paused_by = case when $3 then 'operator' else 'gateway' end
+                 paused_by = case when $3 then 'operator' else 'gateway' end, refusals = $4
              where name = $1 and (state = 'active' or $3 and paused_by = 'gateway')",
         )
         .bind(name)
-        .bind(reason)
-        .bind(by_operator)
+        .bind(&pause.reason)
+        .bind(pause.by_operator)
+        .bind(pause.refusals)
         .execute(&self.pool)
         .await
         .map_err(ledger_error)?;
@@ -133,7 +138,8 @@ impl Store {
     pub async fn resume_account(&self, name: &str, by_operator: bool) -> Result<bool, LedgerError> {
         let done = sqlx::query(
             "update accounts
-             set state = 'active', reason = null, paused_at = null, paused_by = null, updated_at = now()
+             set state = 'active', reason = null, paused_at = null, paused_by = null, refusals = false,
+                 updated_at = now()
              where name = $1 and state = 'paused' and (paused_by = 'gateway' or $2)",
         )
         .bind(name)
@@ -175,11 +181,15 @@ impl Store {
 
     async fn parked_rows(&self) -> Result<Vec<ParkedJobs>, LedgerError> {
         let rows = sqlx::query(
-            "select account, mobile, priority, on_room, coalesce(max(due_at), now()) as due_at, count(*) as jobs,
-                 min(seq) as first_seq, max(published_at) as published_at
-             from jobs where state = 'waiting' and (wait_reason = 'rate_limited' or on_room)
-             group by account, mobile, priority, on_room",
+            "select account, mobile, priority, on_room, wait_reason, coalesce(max(due_at), now()) as due_at,
+                 count(*) as jobs, min(seq) as first_seq, max(published_at) as published_at
+             from jobs
+             where state = 'waiting' and (wait_reason in ('rate_limited', 'quiet_hours') or on_room
+                 or wait_reason = 'number_limit' and $1)
+             group by account, mobile, priority, on_room, wait_reason",
         )
+        // Without limits of ours it is the gateway that says how long each of these waits.
+        .bind(!self.limits.is_empty())
         .fetch_all(&self.pool)
         .await
         .map_err(ledger_error)?;
@@ -192,6 +202,8 @@ impl Store {
                     priority: Priority::parse(row.try_get("priority").map_err(ledger_error)?).ok_or_else(unreadable)?,
                     due_at: row.try_get("due_at").map_err(ledger_error)?,
                     on_room: row.try_get("on_room").map_err(ledger_error)?,
+                    reason: WaitReason::parse(row.try_get("wait_reason").map_err(ledger_error)?)
+                        .ok_or_else(unreadable)?,
                     jobs: row.try_get::<i64, _>("jobs").map_err(ledger_error)?.clamp(0, 1 << 30) as u32,
                     first_seq: row.try_get("first_seq").map_err(ledger_error)?,
                     published_at: row.try_get("published_at").map_err(ledger_error)?,
@@ -203,7 +215,8 @@ impl Store {
     async fn waiting_counts(&self) -> Result<Waiting, LedgerError> {
         let rows = sqlx::query(
             "select wait_reason, count(*) from jobs where state = 'waiting' group by wait_reason
-             union all select 'in_doubt', count(*) from jobs where state = 'in_doubt'",
+             union all select 'in_doubt', count(*) from jobs where state = 'in_doubt'
+             union all select 'events', count(*) from events",
         )
         .fetch_all(&self.pool)
         .await
@@ -212,9 +225,10 @@ impl Store {
         for row in &rows {
             let (word, jobs): (&str, i64) =
                 (row.try_get(0).map_err(ledger_error)?, row.try_get(1).map_err(ledger_error)?);
-            match WaitReason::parse(word) {
-                Some(reason) => waiting.by_reason.push((reason, jobs)),
-                None => waiting.in_doubt = jobs,
+            match (WaitReason::parse(word), word) {
+                (Some(reason), _) => waiting.by_reason.push((reason, jobs)),
+                (None, "events") => waiting.events = jobs,
+                (None, _) => waiting.in_doubt = jobs,
             }
         }
         Ok(waiting)
@@ -242,6 +256,10 @@ impl Ledger for Store {
 impl Upkeep for Store {
     fn release_due(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
         Box::pin(self.release_due_rows(now, limit))
+    }
+
+    fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>> {
+        Box::pin(self.wake_rows(now, limit))
     }
 
     fn release_room<'a>(
@@ -273,8 +291,8 @@ impl Upkeep for Store {
         Box::pin(self.account_rows(names))
     }
 
-    fn pause<'a>(&'a self, account: &'a str, reason: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
-        Box::pin(self.pause_account(account, reason, false))
+    fn pause<'a>(&'a self, account: &'a str, pause: &'a Pause) -> Boxed<'a, Result<bool, LedgerError>> {
+        Box::pin(self.pause_account(account, pause))
     }
 
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {

@@ -122,12 +122,12 @@ pub async fn settled_jobs_are_pruned(pg: Pg) {
 pub async fn an_account_pauses_and_resumes_once(pg: Pg) {
     let names = ["main".to_owned()];
     let row = |paused| AccountRow { name: "main".into(), paused };
-    assert!(!pg.upkeep.pause("main", "nobody knows it").await.unwrap());
+    let pause = |reason: &str| Pause { by_operator: false, reason: reason.into(), refusals: true };
+    assert!(!pg.upkeep.pause("main", &pause("nobody knows it")).await.unwrap());
     assert_eq!(pg.upkeep.accounts(&names).await.unwrap(), [row(None)]);
-    assert!(pg.upkeep.pause("main", "no balance").await.unwrap());
-    assert!(!pg.upkeep.pause("main", "again").await.unwrap());
-    let pause = Pause { by_operator: false, reason: "no balance".into() };
-    assert_eq!(pg.upkeep.accounts(&names).await.unwrap(), [row(Some(pause))]);
+    assert!(pg.upkeep.pause("main", &pause("no balance")).await.unwrap());
+    assert!(!pg.upkeep.pause("main", &pause("again")).await.unwrap());
+    assert_eq!(pg.upkeep.accounts(&names).await.unwrap(), [row(Some(pause("no balance")))]);
     assert!(pg.upkeep.resume("main").await.unwrap());
     assert!(!pg.upkeep.resume("main").await.unwrap());
 }

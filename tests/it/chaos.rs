@@ -1,9 +1,11 @@
-//! The world breaks: one module for each way.
+//! The world breaks under a working daemon: a module for each way in which it does.
 
 mod copies;
 mod crash;
 mod postgres;
+mod pressure;
 mod rabbitmq;
+mod storm;
 
 // What they share.
 mod books;

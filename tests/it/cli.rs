@@ -3,4 +3,5 @@
 mod check;
 mod queries;
 mod send;
+mod story;
 mod usage;

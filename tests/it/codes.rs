@@ -2,6 +2,7 @@
 
 mod account;
 mod odd;
+mod refusals;
 mod retry;
 mod table;
 mod unreachable;

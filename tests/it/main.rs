@@ -4,10 +4,12 @@
 // The daemon on its services, through its public names.
 mod chaos;
 mod codes;
+mod events;
 mod health;
 mod intake;
 mod pacing;
 mod process;
+mod reload;
 mod waiting;
 mod wire;
 
@@ -17,8 +19,11 @@ mod conformance;
 mod gateway;
 mod readme;
 mod simulator;
+mod systemd;
 
 // What tests share.
+#[path = "../storm/mod.rs"]
+mod storm;
 #[path = "../conformance/mod.rs"]
 mod suite;
 mod support;

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::mask;
+use super::{mask, state};
 use crate::cli::table::Table;
 use crate::cli::{output, when};
 use crate::domain::job::{State, Timestamp};
@@ -77,6 +77,7 @@ pub(super) async fn run(args: ListArgs, store: &Store, as_json: bool) -> anyhow:
         until: args.until,
         limit: args.limit,
         cursor: args.cursor,
+        ..JobFilter::default()
     };
     let mut page = store.list_jobs(&filter).await?;
     if !args.full {
@@ -105,11 +106,4 @@ fn table(jobs: &[JobInfo]) -> String {
         ]);
     }
     table.render()
-}
-
-fn state(job: &JobInfo) -> String {
-    match &job.wait_reason {
-        Some(reason) => format!("{} ({reason})", job.state),
-        None => job.state.clone(),
-    }
 }

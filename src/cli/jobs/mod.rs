@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::connect;
 use crate::config::Config;
 use crate::domain::mobile::Mobile;
-use crate::store::query::JobInfo;
+use crate::store::query::{Dossier, JobInfo};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,11 +45,35 @@ pub(super) async fn run(args: JobsArgs, config: &Config, as_json: bool) -> anyho
 
 /// Replaces number and text by what may be shown to anyone.
 fn mask(job: &mut JobInfo) {
-    job.mobile = Mobile::parse(&job.mobile).map_or_else(|_| "****".into(), |mobile| mobile.to_string());
+    job.mobile = masked_mobile(&job.mobile);
     job.content = job.content.as_deref().map(masked_text);
     job.variables = job.variables.as_ref().map(|values| values.iter().map(|value| masked_text(value)).collect());
 }
 
+/// The same for all about a job.
+fn mask_all(dossier: &mut Dossier) {
+    mask(&mut dossier.job);
+    for receipt in &mut dossier.receipts {
+        receipt.mobile = receipt.mobile.as_deref().map(masked_mobile);
+    }
+    for reply in &mut dossier.replies {
+        reply.mobile = masked_mobile(&reply.mobile);
+        reply.content = masked_text(&reply.content);
+    }
+}
+
+fn masked_mobile(text: &str) -> String {
+    Mobile::parse(text).map_or_else(|_| "****".into(), |mobile| mobile.to_string())
+}
+
 fn masked_text(text: &str) -> String {
     format!("[{} characters]", text.chars().count())
+}
+
+/// A job's state, with what it waits for.
+fn state(job: &JobInfo) -> String {
+    match &job.wait_reason {
+        Some(reason) => format!("{} ({reason})", job.state),
+        None => job.state.clone(),
+    }
 }

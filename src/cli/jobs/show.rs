@@ -1,23 +1,26 @@
 //! `dispatcher jobs show`.
 
 use anyhow::bail;
+use chrono::SecondsFormat;
 use clap::Args;
 use serde::Serialize;
 
-use super::{mask, story};
-use crate::cli::output;
+use super::mask_all;
+use super::story::tell;
+use crate::cli::{output, when};
 use crate::config::Config;
+use crate::explain::{self, Manner, Story};
 use crate::store::Store;
-use crate::store::query::{AttemptInfo, JobInfo};
+use crate::store::query::{AttemptInfo, Dossier, JobInfo, ReceiptInfo, ReplyInfo};
 
 const EXAMPLES: &str = "\
 Examples:
   dispatcher jobs show order-1
-  dispatcher jobs show order-1 --full --json | jq .attempts
+  dispatcher jobs show order-1 --full --json | jq .story
 
 Number and text are masked: they are personal data, and texts may hold codes. --full shows them.";
 
-/// Shows a job: what it is, every request that was made for it, and what comes next.
+/// Shows a job's story: what happened to it in order, why it waits and behind how many, and what you can do.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ShowArgs {
@@ -34,22 +37,36 @@ struct Whole {
     #[serde(flatten)]
     job: JobInfo,
     attempts: Vec<AttemptInfo>,
+    receipts: Vec<ReceiptInfo>,
+    replies: Vec<ReplyInfo>,
+    #[serde(flatten)]
+    story: Story,
 }
 
 /// Prints the job.
 pub(super) async fn run(args: ShowArgs, store: &Store, config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let Some(mut job) = store.find_job(&args.id).await? else {
+    let Some(mut dossier) = store.dossier(&args.id).await? else {
         bail!(
             "no job has this id: it was not received yet, was refused (see `dispatcher rejections list`), or is \
              older than retention.jobs"
         );
     };
-    let attempts = store.list_attempts(&args.id).await?;
     if !args.full {
-        mask(&mut job);
+        mask_all(&mut dossier);
     }
+    let story = explain::story(&dossier, &manner(config, &dossier.job.account, as_json));
+    let Dossier { job, attempts, receipts, replies, .. } = dossier;
     match as_json {
-        true => output::json(&Whole { job, attempts }),
-        false => output::line(&story::tell(&job, &attempts, config.retry.max_attempts)),
+        true => output::json(&Whole { job, attempts, receipts, replies, story }),
+        false => output::line(&tell(&job, &story)),
+    }
+}
+
+/// Programs get times as they stand in JSON.
+fn manner(config: &Config, account: &str, as_json: bool) -> Manner {
+    Manner {
+        max_attempts: config.retry.max_attempts,
+        rate: config.account(account).map(|account| account.rate.each_second()),
+        show: if as_json { |at| at.to_rfc3339_opts(SecondsFormat::Secs, true) } else { when::show },
     }
 }

@@ -12,8 +12,8 @@ use tracing::{debug, error, info};
 use super::{BATCH, pause};
 use crate::dispatch::desk::{Desk, Notice};
 use crate::dispatch::pacer::Pace;
-use crate::dispatch::ports::{AccountRow, Balance, LedgerError};
-use crate::domain::pace::account::Mode;
+use crate::dispatch::ports::{AccountRow, Balance, LedgerError, Pause};
+use crate::domain::pace::Mode;
 
 /// The longest wait between two probes, in units of the first.
 const PROBE_BACKOFF: u32 = 10;
@@ -57,9 +57,10 @@ pub(super) async fn run(
 async fn heed(desk: &Desk, notice: Notice) {
     loop {
         let done = match &notice {
-            Notice::Faulty { account, reason } => {
+            Notice::Faulty { account, reason, refusals } => {
                 let name = desk.account_name(*account);
-                let paused = desk.ports.upkeep.pause(name, reason).await;
+                let pause = Pause { by_operator: false, reason: reason.clone(), refusals: *refusals };
+                let paused = desk.ports.upkeep.pause(name, &pause).await;
                 if let Ok(true) = paused {
                     error!(account = name, reason, "the account is paused: its jobs wait");
                 }
@@ -98,7 +99,12 @@ pub(in crate::dispatch) fn apply(desk: &Desk, pace: &Pace, rows: &[AccountRow]) 
         // Asked under the pacer's lock, where notices begin.
         pace.act(|pacer, now| match (&row.paused, pacer.mode(account)) {
             _ if !desk.notices_are_heeded() => {}
-            (Some(_), Mode::Active) => pacer.set_mode(account, Mode::Paused, now),
+            (Some(pause), Mode::Active) => {
+                pacer.set_mode(account, Mode::Paused, now);
+                if pause.refusals {
+                    pacer.remember_refusals(account);
+                }
+            }
             (Some(pause), Mode::Probing { .. }) if pause.by_operator => pacer.set_mode(account, Mode::Paused, now),
             (None, Mode::Paused | Mode::Probing { .. }) => pacer.set_mode(account, Mode::Active, now),
             _ => {}

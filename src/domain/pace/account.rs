@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::bucket::{AccountBucket, Bucket, Tick};
+use super::mode::{Mode, Refusals};
 use super::{HORIZON, Ticket};
 use crate::domain::job::Priority;
 
@@ -27,20 +28,8 @@ pub struct AccountPace {
     pub bucket: Bucket,
     /// Requests on the wire at once.
     pub max_in_flight: u32,
-}
-
-/// Whether an account may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// It may.
-    Active,
-    /// It may not; its jobs park.
-    Paused,
-    /// It may send one job, to see whether it is cured.
-    Probing {
-        /// The one job is under way.
-        out: bool,
-    },
+    /// So many numbers refused for good in a row pause it; 0: never.
+    pub refusals: u32,
 }
 
 /// The state of one account's limiter.
@@ -52,6 +41,7 @@ pub(super) struct Account {
     rate: f64,
     max_in_flight: u32,
     pub mode: Mode,
+    pub refusals: Refusals,
     pub ready: [VecDeque<Ticket>; 3],
     pub in_flight: u32,
     /// Of those, claimed and not yet departed.
@@ -109,6 +99,7 @@ impl Account {
             rate: 1.0 / pace.bucket.period.as_secs_f64(),
             max_in_flight: pace.max_in_flight.max(1),
             mode: Mode::Active,
+            refusals: Refusals::new(pace.refusals),
             ready: Default::default(),
             in_flight: 0,
             undeparted: 0,
@@ -279,7 +270,7 @@ mod tests {
 
     fn account(rate: u32) -> Account {
         let bucket = Bucket { period: Duration::from_secs(1) / rate, burst: 1 };
-        Account::new(&AccountPace { bucket, max_in_flight: 1_000_000 }, Tick::ZERO)
+        Account::new(&AccountPace { bucket, max_in_flight: 1_000_000, refusals: 0 }, Tick::ZERO)
     }
 
     fn granted(account: &mut Account, seconds: u64) -> [u32; 3] {

@@ -4,6 +4,9 @@
 //! the next one begins behind, so that rows which change meanwhile neither repeat nor push others out.
 
 mod accounts;
+mod afterwards;
+mod dossier;
+pub(super) mod filter;
 mod jobs;
 mod rejections;
 
@@ -13,6 +16,8 @@ use std::str::FromStr;
 use crate::domain::job::Timestamp;
 
 pub use accounts::AccountInfo;
+pub use afterwards::{ReceiptInfo, ReplyInfo};
+pub use dossier::{Ahead, Deed, Dossier};
 pub use jobs::{AttemptInfo, JobFilter, JobInfo};
 pub use rejections::{RejectionFilter, RejectionInfo, RejectionSummary};
 

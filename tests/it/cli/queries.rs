@@ -2,7 +2,7 @@
 
 use crate::support::{Run, TestDb, dispatcher};
 
-fn on(db: &TestDb, arguments: &[&str]) -> Run {
+pub fn on(db: &TestDb, arguments: &[&str]) -> Run {
     dispatcher(arguments).postgres(db.url()).env("DISPATCHER__ACCOUNTS__MAIN__API_ID", "C00000001")
 }
 

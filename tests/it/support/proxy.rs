@@ -16,6 +16,8 @@ struct Weather {
     /// Nothing passes to the server, or from it. New connections are accepted all the same.
     stalls_up: bool,
     stalls_down: bool,
+    /// Of connections from this one on, counted from 0, nothing passes to the server.
+    muted_from: Option<usize>,
     /// Each chunk takes so much longer.
     delay: Duration,
     /// Connections from before the last cut, or stranding, have ended.
@@ -45,7 +47,21 @@ impl Proxy {
 
     /// Ends every connection; new ones are passed on.
     pub fn cut(&self) {
-        self.weather.send_modify(|weather| weather.cuts += 1);
+        self.weather.send_modify(|weather| {
+            weather.muted_from = None;
+            weather.cuts += 1;
+        });
+    }
+
+    /// What clients say does not come through; what the server says does.
+    pub fn mute(&self) {
+        self.weather.send_modify(|weather| weather.muted_from = Some(0));
+    }
+
+    /// The same for the youngest connection.
+    pub fn mute_last(&self) {
+        let last = self.made.load(Ordering::SeqCst) - 1;
+        self.weather.send_modify(|weather| weather.muted_from = Some(last));
     }
 
     /// Ends every connection and refuses new ones, as a server that is down.
@@ -102,19 +118,22 @@ struct Counts {
 }
 
 /// Counts a connection while it lives.
-struct Counted(Arc<AtomicUsize>);
+struct Counted {
+    live: Arc<AtomicUsize>,
+    number: usize,
+}
 
 impl Counts {
     fn one(&self) -> Counted {
-        self.made.fetch_add(1, Ordering::SeqCst);
+        let number = self.made.fetch_add(1, Ordering::SeqCst);
         self.live.fetch_add(1, Ordering::SeqCst);
-        Counted(self.live.clone())
+        Counted { live: self.live.clone(), number }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.live.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -138,7 +157,7 @@ async fn accept(mut listener: TcpListener, target: String, weather: watch::Recei
     }
 }
 
-async fn connection(mut client: TcpStream, target: String, weather: watch::Receiver<Weather>, _counted: Counted) {
+async fn connection(mut client: TcpStream, target: String, weather: watch::Receiver<Weather>, counted: Counted) {
     let Weather { cuts, strandings, .. } = *weather.borrow();
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
@@ -146,7 +165,8 @@ async fn connection(mut client: TcpStream, target: String, weather: watch::Recei
     {
         let (client_reads, client_writes) = client.split();
         let (server_reads, server_writes) = server.split();
-        let up = pass(client_reads, server_writes, weather.clone(), |weather| weather.stalls_up);
+        let is_muted = |weather: &Weather| weather.muted_from.is_some_and(|first| counted.number >= first);
+        let up = pass(client_reads, server_writes, weather.clone(), |weather| weather.stalls_up || is_muted(weather));
         let down = pass(server_reads, client_writes, weather, |weather| weather.stalls_down);
         tokio::select! {
             _ = async { tokio::join!(up, down) } => return,
@@ -164,7 +184,7 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut weather: watch::Receiver<Weather>,
-    stalls: fn(&Weather) -> bool,
+    stalls: impl Fn(&Weather) -> bool,
 ) {
     let mut chunk = vec![0; 64 * 1024];
     loop {

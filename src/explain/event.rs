@@ -1,0 +1,215 @@
+//! What happened to a job, in order.
+
+use chrono::Duration;
+use serde::Serialize;
+
+use super::{Cure, code_in_words, cure};
+use crate::domain::codes::{self, Words};
+use crate::domain::job::{Outcome, Timestamp};
+use crate::store::query::{AttemptInfo, Deed, Dossier, JobInfo, ReceiptInfo, ReplyInfo};
+
+/// A pause that is shorter needs no explanation: it is the time that things take.
+const NOTABLE: Duration = Duration::seconds(1);
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// When; of a wait, when it began.
+    pub at: Timestamp,
+    /// Of what kind.
+    pub event: What,
+    /// In words.
+    pub text: String,
+    /// The gateway's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i64>,
+    /// What the code says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<Words>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cure: Option<Cure>,
+}
+
+/// The kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// By its publisher, who says so.
+    Published,
+    /// By the dispatcher.
+    Received,
+    /// It waited until its next request.
+    Waited,
+    /// A request for it began.
+    Request,
+    /// ihuyi reported what became of the message.
+    Receipt,
+    /// The person answered.
+    Reply,
+    /// An operator did something to it.
+    Operation,
+    /// It came to the state in which it is.
+    State,
+}
+
+impl Event {
+    fn new(at: Timestamp, event: What, text: impl Into<String>) -> Event {
+        Event { at, event, text: text.into(), code: None, meaning: None, cure: None }
+    }
+
+    fn coded(self, code: Option<i64>, account: &str) -> Event {
+        let meaning = code.and_then(codes::meaning).map(|(zh, en)| Words { zh, en });
+        Event { code, meaning, cure: cure(code, account), ..self }
+    }
+}
+
+pub(super) fn events(dossier: &Dossier) -> Vec<Event> {
+    let Dossier { job, attempts, receipts, replies, deeds, .. } = dossier;
+    let mut events: Vec<Event> =
+        job.published_at.map(|at| Event::new(at, What::Published, "published")).into_iter().collect();
+    events.push(Event::new(job.created_at, What::Received, "received"));
+    events.extend(waits(job, attempts));
+    events.extend(attempts.iter().map(request));
+    events.extend(receipts.iter().map(receipt));
+    events.extend(replies.iter().map(reply));
+    events.extend(deeds.iter().map(deed));
+    events.push(Event::new(job.updated_at, What::State, state(job)));
+    // A stable sort: what happened at one moment stays in this order.
+    events.sort_by_key(|event| event.at);
+    events
+}
+
+/// The state with its reason.
+pub(super) fn state(job: &JobInfo) -> String {
+    match &job.wait_reason {
+        Some(reason) => format!("{} ({reason})", job.state),
+        None => job.state.clone(),
+    }
+}
+
+/// The waits that are over: before the first request, and between two. Rows keep no reason for them, but
+/// what came before says it.
+fn waits(job: &JobInfo, attempts: &[AttemptInfo]) -> Vec<Event> {
+    let mut waits = Vec::new();
+    let mut since = Some((job.created_at, before_first(job)));
+    for attempt in attempts {
+        if let Some((began, why)) = since
+            && attempt.started_at - began >= NOTABLE
+        {
+            let seconds = (attempt.started_at - began).num_seconds();
+            waits.push(Event::new(began, What::Waited, format!("waited {}: {why}", lasting(seconds))));
+        }
+        let outcome = attempt.outcome.as_deref().and_then(Outcome::parse);
+        since = attempt.finished_at.zip(outcome).map(|(at, outcome)| (at, after(outcome)));
+    }
+    waits
+}
+
+fn before_first(job: &JobInfo) -> &'static str {
+    match job.not_before.is_some_and(|at| at > job.created_at) {
+        true => "for its not_before, and its turn at the limiters",
+        false => "for its turn at the limiters, or for its account while that was paused",
+    }
+}
+
+/// What a job waits for after a request that ended so.
+fn after(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Retry => "the backoff before the next try",
+        Outcome::Resign => "to be signed again",
+        Outcome::Tomorrow => "for the next day, because of the number's limit",
+        Outcome::Account => "for its account, which was paused",
+        Outcome::NotSent => "for the gateway, which could not be reached",
+        Outcome::Unknown => "until it was to be sent again, although it may have been taken",
+        Outcome::Accepted | Outcome::Permanent => "until somebody had it sent again",
+    }
+}
+
+/// `1 h 5 min`: the two largest parts.
+pub(super) fn lasting(seconds: i64) -> String {
+    let parts = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let mut left = seconds.max(0);
+    let mut told: Vec<String> = Vec::new();
+    for (size, unit) in parts {
+        if left >= size && told.len() < 2 {
+            told.push(format!("{} {unit}", left / size));
+            left %= size;
+        }
+    }
+    if told.is_empty() { "no time".into() } else { told.join(" ") }
+}
+
+fn request(attempt: &AttemptInfo) -> Event {
+    let sent = format!("request {} by account {}", attempt.attempt, attempt.account);
+    let (Some(outcome), Some(finished)) = (&attempt.outcome, attempt.finished_at) else {
+        return Event::new(attempt.started_at, What::Request, format!("{sent}: on the wire, no answer recorded"));
+    };
+    let millis = (finished - attempt.started_at).num_milliseconds();
+    let mut told = format!("{sent}: {outcome} after {millis} ms");
+    if let Some(effect) = Outcome::parse(outcome).and_then(effect) {
+        told += &format!(" ({effect})");
+    }
+    told += &answer(attempt.code, attempt.message.as_deref());
+    Event::new(attempt.started_at, What::Request, told).coded(attempt.code, &attempt.account)
+}
+
+/// What an outcome's word does not say by itself.
+fn effect(outcome: Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Accepted | Outcome::Permanent | Outcome::Retry => None,
+        Outcome::Resign => Some("signed again with a fresh time"),
+        Outcome::Tomorrow => Some("the number's limit for the day"),
+        Outcome::Account => Some("the account cannot send; no attempt spent"),
+        Outcome::NotSent => Some("it did not leave; no attempt spent"),
+        Outcome::Unknown => Some("it may or may not have been taken"),
+    }
+}
+
+/// The code with its meaning, and the gateway's words where they say something else.
+fn answer(code: Option<i64>, message: Option<&str>) -> String {
+    let known = code.and_then(codes::meaning);
+    let told = code.map(|code| format!("; {}", code_in_words(code))).unwrap_or_default();
+    match message {
+        Some(words) if !words.is_empty() && known.is_none_or(|(chinese, _)| chinese != words) => {
+            told + &format!("; “{words}”")
+        }
+        _ => told,
+    }
+}
+
+fn receipt(receipt: &ReceiptInfo) -> Event {
+    let said = match receipt.code {
+        Some(2) => "delivered, code 2".to_owned(),
+        Some(code) => format!("not delivered, code {code}"),
+        None => "not delivered, no code".to_owned(),
+    };
+    let words = receipt.message.as_deref().filter(|words| !words.is_empty());
+    let words = words.map(|words| format!("; “{words}”")).unwrap_or_default();
+    // Receipts have codes of their own: 2 alone is published, so there is neither meaning nor cure.
+    let event = Event::new(receipt.received_at, What::Receipt, format!("receipt of ihuyi: {said}{words}"));
+    Event { code: receipt.code, ..event }
+}
+
+fn reply(reply: &ReplyInfo) -> Event {
+    Event::new(reply.received_at, What::Reply, format!("the person answered: “{}”", reply.content))
+}
+
+fn deed(deed: &Deed) -> Event {
+    let Deed { at, actor, via, action, reason } = deed;
+    let reason = reason.as_deref().filter(|reason| !reason.is_empty());
+    let reason = reason.map(|reason| format!(": “{reason}”")).unwrap_or_default();
+    Event::new(*at, What::Operation, format!("{action} by {actor} ({via}){reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_by_its_two_largest_parts() {
+        for (seconds, told) in [(0, "no time"), (59, "59 s"), (61, "1 min 1 s"), (3_600, "1 h"), (93_784, "1 d 2 h")] {
+            assert_eq!(lasting(seconds), told);
+        }
+    }
+}

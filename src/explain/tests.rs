@@ -1,0 +1,222 @@
+//! Stories of made-up jobs.
+
+use chrono::Duration;
+
+use super::*;
+use crate::domain::job::{State, WaitReason};
+use crate::store::query::{AccountInfo, Ahead, AttemptInfo, Deed, JobInfo, ReceiptInfo, ReplyInfo};
+
+fn at(millis: i64) -> Timestamp {
+    "2026-11-23T08:00:00Z".parse::<Timestamp>().unwrap() + Duration::milliseconds(millis)
+}
+
+pub(crate) fn job(state: &str) -> JobInfo {
+    JobInfo {
+        id: "order-1".into(),
+        account: "main".into(),
+        mobile: "138****8000".into(),
+        priority: "high".into(),
+        content: Some("[9 characters]".into()),
+        template_id: None,
+        variables: None,
+        state: state.into(),
+        wait_reason: None,
+        due_at: None,
+        not_before: None,
+        expires_at: None,
+        on_unknown: "hold".into(),
+        attempts: 1,
+        attempts_base: 0,
+        code: None,
+        message: None,
+        smsid: None,
+        metadata: None,
+        claimed_until: None,
+        published_at: Some(at(0)),
+        created_at: at(4),
+        updated_at: at(99_000),
+    }
+}
+
+fn waiting(reason: &str, due: Option<i64>) -> JobInfo {
+    JobInfo { wait_reason: Some(reason.into()), due_at: due.map(at), ..job("waiting") }
+}
+
+fn dossier(job: JobInfo, attempts: Vec<AttemptInfo>) -> Dossier {
+    Dossier { job, attempts, receipts: vec![], replies: vec![], deeds: vec![], account: None, ahead: None }
+}
+
+fn attempt(number: i32, outcome: Option<&str>, code: Option<i64>, message: &str, started: i64) -> AttemptInfo {
+    AttemptInfo {
+        attempt: number,
+        account: "main".into(),
+        outcome: outcome.map(str::to_owned),
+        code,
+        message: Some(message.into()),
+        smsid: None,
+        started_at: at(started),
+        finished_at: outcome.map(|_| at(started + 120)),
+    }
+}
+
+fn manner() -> Manner {
+    Manner { max_attempts: 6, rate: Some(10.0), show: |at| at.format("%H:%M:%S").to_string() }
+}
+
+fn told(dossier: &Dossier) -> Story {
+    story(dossier, &manner())
+}
+
+fn texts(story: &Story) -> Vec<&str> {
+    story.events.iter().map(|event| event.text.as_str()).collect()
+}
+
+#[test]
+fn a_retry_is_told_in_order_with_waits_meaning_and_cure() {
+    let attempts = vec![
+        attempt(1, Some("not_sent"), None, "refused", 10),
+        attempt(2, Some("account"), Some(4051), "余额不足", 5_000),
+        attempt(3, Some("retry"), Some(4080), "太快", 65_000),
+    ];
+    let story = told(&dossier(waiting("retry", Some(120_000)), attempts));
+    assert_eq!(
+        texts(&story),
+        [
+            "published",
+            "received",
+            "request 1 by account main: not_sent after 120 ms (it did not leave; no attempt spent); “refused”",
+            "waited 4 s: for the gateway, which could not be reached",
+            "request 2 by account main: account after 120 ms (the account cannot send; no attempt spent); code 4051 \
+             剩余条数不足 (no balance left); “余额不足”",
+            "waited 59 s: for its account, which was paused",
+            "request 3 by account main: retry after 120 ms; code 4080 同一手机号码同一秒钟之内发送频率不能超过 1 条 \
+             (the same number more than once in the same second); “太快”",
+            "waiting (retry)",
+        ]
+    );
+    assert_eq!(story.next.text, "it is submitted again at 08:02:00; 1 of 6 attempts are spent");
+    assert_eq!(story.next.until, Some(at(120_000)));
+    let event = &story.events[4];
+    assert_eq!((event.code, event.event), (Some(4051), What::Request));
+    assert_eq!(event.cure.as_ref().unwrap().zh, "充值，之后账号自动恢复");
+    assert_eq!(event.meaning.unwrap().en, "no balance left");
+}
+
+#[test]
+fn the_gateways_words_are_not_repeated() {
+    let story = told(&dossier(job("accepted"), vec![attempt(1, Some("accepted"), Some(2), "提交成功", 10)]));
+    assert!(texts(&story).contains(&"request 1 by account main: accepted after 120 ms; code 2 提交成功 (accepted)"));
+    assert!(story.events.iter().all(|event| event.cure.is_none()));
+    let story = told(&dossier(job("submitting"), vec![attempt(1, None, None, "", 10)]));
+    assert!(texts(&story)[2].contains("on the wire"));
+}
+
+#[test]
+fn every_state_and_reason_has_a_next_step() {
+    for state in State::ALL {
+        let next = told(&dossier(job(state.as_str()), vec![])).next;
+        assert!(!next.text.is_empty() && !next.text.contains("does not know"), "{next:?}");
+        // Who waits for something, or was not sent, has a way on.
+        let ends_well = matches!(state, State::Accepted | State::Delivered | State::Undelivered | State::Submitting);
+        assert_eq!(next.commands.is_empty(), ends_well, "{next:?}");
+    }
+    for reason in WaitReason::ALL {
+        let next = told(&dossier(waiting(reason.as_str(), Some(5_000)), vec![])).next;
+        assert!(!next.text.contains("in due course"), "{reason}");
+        assert!(next.commands.contains(&"dispatcher jobs cancel order-1".into()), "{next:?}");
+    }
+}
+
+#[test]
+fn one_that_waits_in_a_line_says_behind_how_many_and_how_long() {
+    let parked = waiting("rate_limited", Some(60_000));
+    let next = told(&Dossier { ahead: Some(Ahead::Account(605)), ..dossier(parked.clone(), vec![]) }).next;
+    assert_eq!(
+        next.text,
+        "it waits for room in account main, behind 605 jobs: about 1 min 1 s at 10/s; its turn comes about at 08:01:00"
+    );
+    assert_eq!(next.ahead, Some(605));
+    let expires = JobInfo { expires_at: Some(at(3_600_000)), ..parked };
+    let next = told(&Dossier { ahead: Some(Ahead::Number(1)), ..dossier(expires, vec![]) }).next;
+    assert_eq!(
+        next.text,
+        "it waits for its number, behind 1 job; it is submitted at 08:01:00, unless it expires at 09:00:00"
+    );
+}
+
+#[test]
+fn a_paused_account_is_explained_with_its_cure() {
+    let account = |by: &str, reason: &str| AccountInfo {
+        name: "main".into(),
+        state: "paused".into(),
+        reason: Some(reason.into()),
+        paused_at: Some(at(1_000)),
+        paused_by: Some(by.into()),
+    };
+    let parked = dossier(waiting("account_paused", None), vec![]);
+    let gateway = Some(account("gateway", "code 401: account is empty"));
+    let next = told(&Dossier { account: gateway, ahead: Some(Ahead::Account(0)), ..parked.clone() }).next;
+    assert_eq!(
+        next.text,
+        "account main is paused since 08:00:01 (code 401: account is empty); it resumes by itself once the cause is \
+         gone; it waits for room in account main, behind nobody"
+    );
+    assert_eq!(next.cure.unwrap().en, "set accounts.main.api_id");
+    let operator = Some(account("operator", "by hand"));
+    let next = told(&Dossier { account: operator, ..parked.clone() }).next;
+    assert!(next.text.contains("by an operator since 08:00:01 (“by hand”)"), "{next:?}");
+    assert_eq!(next.commands[0], "dispatcher accounts resume main");
+    assert!(told(&parked).next.text.contains("active again"));
+}
+
+#[test]
+fn a_failure_says_why_and_what_to_do() {
+    let failed = JobInfo { code: Some(4072), ..job("failed") };
+    let next = told(&dossier(failed, vec![])).next;
+    assert!(next.text.ends_with("code 4072 短信内容与模板不匹配 (content does not match an approved template)"));
+    assert_eq!(next.cure.unwrap().en, "match it to the character");
+    assert_eq!(next.commands, ["dispatcher replay --id order-1 --dry-run", "dispatcher replay --id order-1"]);
+}
+
+#[test]
+fn what_came_afterwards_is_told() {
+    let receipt = ReceiptInfo {
+        smsid: "1".into(),
+        mobile: None,
+        code: Some(7),
+        message: Some("UNDELIV".into()),
+        reported_at: None,
+        received_at: at(2_000),
+    };
+    let reply = ReplyInfo {
+        mobile: "138****8000".into(),
+        content: "[2 characters]".into(),
+        smsid: None,
+        replied_at: None,
+        received_at: at(3_000),
+    };
+    let deed = Deed {
+        at: at(4_000),
+        actor: "alice".into(),
+        via: "api".into(),
+        action: "resolve".into(),
+        reason: Some("seen in the console".into()),
+    };
+    let all = Dossier {
+        receipts: vec![receipt],
+        replies: vec![reply],
+        deeds: vec![deed],
+        ..dossier(job("accepted"), vec![])
+    };
+    let story = told(&all);
+    assert_eq!(
+        texts(&story)[2..5],
+        [
+            "receipt of ihuyi: not delivered, code 7; “UNDELIV”",
+            "the person answered: “[2 characters]”",
+            "resolve by alice (api): “seen in the console”",
+        ]
+    );
+    let json = serde_json::to_value(&story).unwrap();
+    assert_eq!((&json["story"][2]["event"], &json["story"][2]["code"]), (&"receipt".into(), &7.into()));
+}

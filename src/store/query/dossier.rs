@@ -1,0 +1,154 @@
+//! All that is known of one job: what its story is told from.
+
+use serde::Serialize;
+use sqlx::FromRow;
+
+use super::super::connect::Store;
+use super::super::error::ledger_error;
+use super::{AccountInfo, AttemptInfo, JobInfo, ReceiptInfo, ReplyInfo};
+use crate::dispatch::ports::LedgerError;
+use crate::domain::job::{Priority, Timestamp};
+
+/// Nobody needs to know more exactly how long a line is, and a count takes time.
+const MANY: i64 = 1_000_000;
+
+/// A job and all that belongs to it. Numbers and texts are whole: mask them before they are shown.
+#[derive(Clone, Debug)]
+pub struct Dossier {
+    /// The job.
+    pub job: JobInfo,
+    /// Every request that was made for it, in order.
+    pub attempts: Vec<AttemptInfo>,
+    /// Its receipts, in order.
+    pub receipts: Vec<ReceiptInfo>,
+    /// The replies to it, in order.
+    pub replies: Vec<ReplyInfo>,
+    /// What operators did to it, in order.
+    pub deeds: Vec<Deed>,
+    /// Its account; `None` before a daemon has started with it.
+    pub account: Option<AccountInfo>,
+    /// Who goes first, while it waits in a line.
+    pub ahead: Option<Ahead>,
+}
+
+/// An operator's act.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct Deed {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// cli, api or console.
+    pub via: String,
+    /// cancel, resolve, replay, …
+    pub action: String,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+}
+
+/// In what line a job waits, and how many go before it: counted up to a million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// For room in its account: those of higher priority, and those that arrived before it.
+    Account(i64),
+    /// For its number: those with an earlier slot.
+    Number(i64),
+}
+
+/// Where a waiting job stands.
+#[derive(FromRow)]
+struct Place {
+    account: String,
+    mobile: String,
+    priority: String,
+    seq: i64,
+    due_at: Option<Timestamp>,
+    on_room: bool,
+}
+
+impl Store {
+    /// All about the job of that id.
+    pub async fn dossier(&self, id: &str) -> Result<Option<Dossier>, LedgerError> {
+        let Some(job) = self.find_job(id).await? else { return Ok(None) };
+        let accounts = self.list_account_info().await?;
+        Ok(Some(Dossier {
+            attempts: self.list_attempts(id).await?,
+            receipts: self.job_receipts(id).await?,
+            replies: self.job_replies(id).await?,
+            deeds: self.deeds(&job).await?,
+            account: accounts.into_iter().find(|account| account.name == job.account),
+            ahead: self.ahead(id).await?,
+            job,
+        }))
+    }
+
+    /// What operators did to the job. They could not before it was there, so few rows are looked at.
+    async fn deeds(&self, job: &JobInfo) -> Result<Vec<Deed>, LedgerError> {
+        sqlx::query_as(
+            "select at, actor, via, action, reason from operations
+             where at >= $1 and target @> jsonb_build_object('jobs', jsonb_build_array($2::text))
+             order by at, id",
+        )
+        .bind(job.created_at)
+        .bind(&job.id)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)
+    }
+
+    async fn ahead(&self, id: &str) -> Result<Option<Ahead>, LedgerError> {
+        let place: Option<Place> = sqlx::query_as(
+            "select account, mobile, priority, seq, due_at, on_room from jobs
+             where id = $1 and state = 'waiting' and (on_room or wait_reason = 'rate_limited')",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        let Some(place) = place else { return Ok(None) };
+        match place.on_room {
+            true => self.ahead_in_account(&place).await.map(|jobs| Some(Ahead::Account(jobs))),
+            false => self.ahead_in_number(&place).await.map(|jobs| Some(Ahead::Number(jobs))),
+        }
+    }
+
+    async fn ahead_in_account(&self, place: &Place) -> Result<i64, LedgerError> {
+        let own = Priority::parse(&place.priority);
+        let higher: Vec<&str> =
+            Priority::ALL.iter().filter(|other| Some(**other) < own).map(|other| other.as_str()).collect();
+        sqlx::query_scalar(
+            "select count(*) from (
+                 select 1 from jobs
+                 where state = 'waiting' and on_room and account = $1
+                   and (priority = any($2) or (priority = $3 and seq < $4))
+                 limit $5
+             ) as ahead",
+        )
+        .bind(&place.account)
+        .bind(higher)
+        .bind(&place.priority)
+        .bind(place.seq)
+        .bind(MANY)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(ledger_error)
+    }
+
+    async fn ahead_in_number(&self, place: &Place) -> Result<i64, LedgerError> {
+        sqlx::query_scalar(
+            "select count(*) from (
+                 select 1 from jobs
+                 where mobile = $1 and state = 'waiting' and not on_room and wait_reason = 'rate_limited'
+                   and (due_at, seq) < ($2, $3)
+                 limit $4
+             ) as ahead",
+        )
+        .bind(&place.mobile)
+        .bind(place.due_at)
+        .bind(place.seq)
+        .bind(MANY)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(ledger_error)
+    }
+}

@@ -412,6 +412,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         },
         accounts: accounts.collect(),
         mobile: Bucket { period: config.limits.mobile.period(), burst: config.limits.mobile_burst },
+        number_limited: !config.limits.windows.is_empty(),
         quiet: config.limits.quiet,
         retry: RetryPolicy::new(config.retry.max_attempts, config.retry.initial, config.retry.max),
         codes: config.codes.clone(),

@@ -41,6 +41,7 @@
 //! | how a request is signed and a reply read | [`gateway`] |
 //! | SQL | [`store`], and `migrations/` |
 //! | queues and exchanges | [`broker`] |
+//! | what publishers are told | [`domain::event`], `store/events.rs`, `dispatch/duties/events.rs` |
 //! | a periodic duty | `dispatch::duties`, a file each |
 //! | what `jobs show` tells of a job | [`explain`] |
 //! | a configuration key | [`config`], and `dispatcher.toml` |
@@ -83,6 +84,10 @@
 //! order of arrival. They take the same path; only their claim is an update. What waited for the morning or for
 //! its number's window first joins the line for its account's room, since so many may be due at once.
 //!
+//! What others are to be told of a change is written to table `events` by the statement that makes the
+//! change. The events duty (`dispatch/duties/events.rs`) reads it in order, publishes, waits for the confirms
+//! and deletes, on a connection of its own; woken by a hint after a commit, with polling as the truth.
+//!
 //! # The states
 //!
 //! ```text
@@ -119,6 +124,8 @@
 //! | submit, or the answer | the same | the same: nobody can know, and ihuyi cannot be asked |
 //! | record | the outcome, and the message | the message comes again, its id is known: acknowledged |
 //! | record, expired password | `waiting`, due in seconds | the release duty takes it up |
+//! | an event committed, not published | its row | the events duty of the next process publishes it |
+//! | an event published, not deleted | its row | it is published again, under the same id |
 //! | release committed, not published | `queued` without a message | published again after a minute by the same duty |
 //! | release published, not confirmed | perhaps two messages | the second finds its job no longer `queued`: acknowledged |
 //!

@@ -11,10 +11,22 @@ use crate::domain::job::{Job, Timestamp, WaitReason};
 use crate::domain::message::{self, Rejection};
 use crate::domain::pace::{Mode, Request, Standing};
 
+/// A job whose message has come again so often goes to Postgres at once, where nothing counts. Else a
+/// night of restarts would carry it to the queue's delivery limit, although the fault is another's.
+const WEARY: u32 = 5;
+
 /// The intake of one consuming session.
 pub(super) struct Reception {
     pub desk: Arc<Desk>,
     pub pace: Arc<Pace>,
+}
+
+/// Where a job lines up.
+struct Place {
+    account: usize,
+    seq: i64,
+    standing: Standing,
+    keep: bool,
 }
 
 impl Intake for Reception {
@@ -42,9 +54,10 @@ impl Reception {
         let now = self.desk.now();
         let account = self.route(&job.account);
         let (seq, standing) = self.place(&job, &arrival);
+        let keep = arrival.returns >= WEARY;
         let start = match self.at_once(&job, now) {
             Some(entry) => Start::Known(entry),
-            None => self.line_up(&job, account, seq, standing, now),
+            None => self.line_up(&job, Place { account, seq, standing, keep }, now),
         };
         let parcel = Parcel {
             job: Arc::new(job),
@@ -83,11 +96,12 @@ impl Reception {
         }
     }
 
-    fn line_up(&self, job: &Job, account: usize, seq: i64, standing: Standing, now: Timestamp) -> Start {
+    fn line_up(&self, job: &Job, place: Place, now: Timestamp) -> Start {
         let (mobile, priority) = (job.mobile, job.priority);
+        let Place { account, seq, standing, keep } = place;
         let expires = job.expires_at.map(|at| self.pace.tick_of(at, now));
         let quiet = self.desk.settings.quiet.ends(priority, now).map(|at| self.pace.tick_of(at, now));
-        let request = |ticket| Request { ticket, mobile, account, priority, seq, standing, expires, quiet };
+        let request = |ticket| Request { ticket, mobile, account, priority, seq, standing, expires, quiet, keep };
         let (ticket, turn) = self.pace.enter(request);
         Start::Turn(ticket, turn)
     }

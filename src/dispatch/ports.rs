@@ -407,6 +407,8 @@ pub struct Arrival {
     pub released: Option<i64>,
     /// The broker has given it out before.
     pub redelivered: bool,
+    /// How often, as the broker counts towards its delivery limit; 0 where it does not say.
+    pub returns: u32,
     /// Its queue's priority.
     pub priority: Priority,
     /// How it is acknowledged.

@@ -1,8 +1,10 @@
-//! What the dispatcher relies on in `Ledger` and `Upkeep`, whoever implements them: the in-memory
-//! tables of the simulation and the real store pass the same cases.
+//! What the dispatcher relies on in `Ledger` and `Upkeep`, and in `Source` and `Publisher`
+//! (`broker`), whoever implements them: the simulation's in-memory ones and the real adapters pass the
+//! same cases.
 //!
 //! A binary names its fixture, a function `async fn(terms: Terms) -> Pg`, in [`conformance!`].
 
+pub mod broker;
 pub mod ledger;
 pub mod outbox;
 pub mod policy;
@@ -259,6 +261,7 @@ macro_rules! every_case {
             upkeep::what_waits_is_counted;
             policy::a_number_has_so_much_in_an_hour with crate::suite::Terms::an_hour(2);
             policy::only_what_may_have_reached_the_person_counts with crate::suite::Terms::an_hour(2);
+            policy::what_is_on_the_wire_holds_for_seconds with crate::suite::Terms::an_hour(2);
             policy::of_a_batch_as_many_pass_as_there_is_room_for with crate::suite::Terms::an_hour(2);
             policy::what_is_held_goes_when_there_is_room with crate::suite::Terms::an_hour(2);
             policy::a_second_signature_keeps_the_place_of_the_first with crate::suite::Terms::an_hour(1);

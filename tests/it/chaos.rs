@@ -2,6 +2,7 @@
 
 mod copies;
 mod crash;
+mod gateway;
 mod postgres;
 mod pressure;
 mod rabbitmq;

@@ -1,5 +1,7 @@
 //! The in-memory Postgres passes the cases of the real one.
 
+mod broker;
+
 use std::sync::Arc;
 
 use dispatcher::dispatch::ports::Boxed;
@@ -30,9 +32,7 @@ impl Look for Inside {
     }
 
     fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()> {
-        Box::pin(async move {
-            self.0.tables().suppressions.insert(mobile);
-        })
+        Box::pin(async move { self.0.tables().suppressions.extend([mobile]) })
     }
 }
 

@@ -35,9 +35,10 @@ pub struct World {
     pub ihuyi: Ihuyi,
 }
 
-/// When the story begins: not near midnight in Shanghai.
+/// When the story begins: not near midnight in Shanghai, and a quarter of a minute before the hour, at
+/// which quiet hours may begin.
 pub fn epoch() -> Timestamp {
-    "2026-11-23T02:00:00Z".parse().unwrap()
+    "2026-11-23T01:59:45Z".parse().unwrap()
 }
 
 impl World {

@@ -99,6 +99,8 @@ pub struct Pacer {
     /// The circuit of the gateway.
     pub circuit: Circuit,
     told: Vec<(Ticket, Turn)>,
+    /// A number's next job waits until the outcome of the one before is committed.
+    by_outcome: bool,
     /// How long a claim takes, averaged.
     claim_seconds: f64,
 }
@@ -118,8 +120,15 @@ impl Pacer {
             tails: Tails::default(),
             circuit: Circuit::default(),
             told: Vec::new(),
+            by_outcome: false,
             claim_seconds: 0.0,
         }
+    }
+
+    /// From now on a number's next job waits until the outcome of the one before is committed
+    /// ([`Pacer::settled`]), and not only until its answer: what Postgres counts of a number is then certain.
+    pub fn wait_for_outcomes(&mut self) {
+        self.by_outcome = true;
     }
 
     /// A job arrives. What it is told comes out of [`Pacer::poll`], perhaps at once.
@@ -185,6 +194,9 @@ impl Pacer {
                 _ if place.on_room => by_account(),
                 _ => by_number(slot),
             });
+        }
+        if request.keep {
+            return Some(by_account());
         }
         if request.standing == Standing::New && lane_is_parked && account.wait(request.priority, now) > IDLE {
             return Some(by_account());
@@ -359,8 +371,17 @@ impl Pacer {
         }
         self.mobiles.used_later(mobile, entry.mobile_granted, departed);
         self.accounts[entry.request.account].finished(now, Some(now.saturating_sub(departed)));
-        self.leave_lane(mobile, ticket, now);
+        if !self.by_outcome {
+            self.leave_lane(mobile, ticket, now);
+        }
         self.advance_account(entry.request.account, now);
+    }
+
+    /// Nothing more is done for a job that was granted: its outcome is committed.
+    pub fn settled(&mut self, ticket: Ticket, mobile: Mobile, now: Tick) {
+        if self.by_outcome {
+            self.leave_lane(mobile.as_u64(), ticket, now);
+        }
     }
 
     /// A granted job made no request after all: its tokens are given back.

@@ -53,8 +53,17 @@ impl World {
         let seq = self.next;
         self.next += 1;
         let ticket = seq as Ticket;
-        let request =
-            Request { ticket, mobile, account, priority, seq, standing: Standing::New, expires: None, quiet: None };
+        let request = Request {
+            ticket,
+            mobile,
+            account,
+            priority,
+            seq,
+            standing: Standing::New,
+            expires: None,
+            quiet: None,
+            keep: false,
+        };
         self.jobs.insert(ticket, request);
         self.pacer.enter(request, self.now);
         self.settle();
@@ -295,6 +304,7 @@ fn what_expires_while_it_waits_is_told_so() {
         standing: Standing::New,
         expires,
         quiet: None,
+        keep: false,
     };
     world.pacer.enter(request, world.now);
     let mut told = Vec::new();
@@ -321,6 +331,7 @@ fn a_job_that_made_no_request_gives_its_tokens_back() {
             standing: Standing::New,
             expires: None,
             quiet: None,
+            keep: false,
         };
         world.pacer.enter(request, world.now);
         world.pacer.poll(world.now, &mut told);
@@ -371,6 +382,7 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
             standing,
             expires: None,
             quiet: None,
+            keep: false,
         };
         world.jobs.insert(ticket, request);
         world.parked.push((ticket, Park { reason: WaitReason::RateLimited, due: Some(world.now), on_room: false }));
@@ -389,6 +401,7 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
             standing,
             expires: None,
             quiet: None,
+            keep: false,
         };
         world.jobs.insert(ticket, request);
         world.pacer.enter(request, world.now);
@@ -416,6 +429,23 @@ fn a_job_that_goes_while_others_are_withdrawn_is_not_parked() {
     let parked: Vec<Ticket> = world.parked.iter().map(|(ticket, _)| *ticket).collect();
     assert_eq!(parked, [tickets[0]]);
     assert_eq!((world.sent.len(), world.pacer.in_flight(MAIN)), (2, 2));
+}
+
+#[test]
+fn a_job_whose_message_came_again_too_often_does_not_wait_in_memory() {
+    let mut world = World::new(100, 100);
+    // Else it would wait here until the gateway is back.
+    (0..5).for_each(|_| {
+        world.pacer.circuit.failed(world.now);
+    });
+    let ticket = world.publish(1, MAIN, Priority::Normal);
+    assert!(world.parked.is_empty());
+    let again = Request { ticket: ticket + 1, keep: true, ..world.jobs[&ticket] };
+    world.jobs.insert(again.ticket, again);
+    world.pacer.enter(again, world.now);
+    world.settle();
+    let parks: Vec<(Ticket, bool)> = world.parked.iter().map(|(ticket, park)| (*ticket, park.on_room)).collect();
+    assert_eq!(parks, [(again.ticket, true)]);
 }
 
 #[test]

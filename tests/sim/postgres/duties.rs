@@ -58,8 +58,11 @@ impl Tables {
     pub fn wake(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, Priority)> {
         let due = |row: &JobRow| !row.on_room && row.due_at.is_some_and(|due| due <= at) && sleeps(row);
         let mut woken = self.pick(limit, due, |row| (row.due_at, row.seq));
+        let woke = !woken.is_empty();
         woken.iter_mut().for_each(|row| row.go(State::Waiting, (Some(WaitReason::RateLimited), Some(now), true), now));
-        woken.iter().map(|row| (row.account.clone(), row.job.priority)).collect()
+        let lines = woken.iter().map(|row| (row.account.clone(), row.job.priority)).collect();
+        self.seen.extend(woke.then_some("woken"));
+        lines
     }
 
     pub fn release_room(&mut self, account: &str, priority: Priority, limit: u32, now: Timestamp) -> Vec<Released> {

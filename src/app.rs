@@ -206,6 +206,7 @@ impl App {
     pub async fn stop(self) -> usize {
         self.vital.clear();
         systemd::stopping();
+        self.health.down(Part::Process, "stopping: it was told to; what is on the wire may finish");
         let unfinished = match self.shard {
             Some(shard) => shard.stop().await,
             None => 0,

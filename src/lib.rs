@@ -152,7 +152,10 @@
 //!
 //! With Postgres away, batches wait and try again, no request leaves without its claim, and no message is
 //! acknowledged. With RabbitMQ away, the session ends; attempts under way are still recorded, because they
-//! belong to the [`Desk`](dispatch::Desk) and not to the session.
+//! belong to the [`Desk`](dispatch::Desk) and not to the session. A read-only or full Postgres is one that
+//! is away. One that is gone without a word is noticed by the lease's connection within seconds: then every
+//! connection is given up, and statements go again on new ones (`store/pool.rs`). While RabbitMQ's alarms
+//! block publishers, intake goes on, releases wait, and `readyz` says so.
 //!
 //! # Three operations
 //!

@@ -91,9 +91,12 @@ impl JobPublisher {
 
     /// Publishes messages in order; returns when the broker has confirmed all. After an error any of
     /// them may or may not have arrived: publishing them again is safe, as their ids make them
-    /// repeats.
+    /// repeats. While RabbitMQ blocks publishers that is an error at once; a release waits.
     pub async fn publish(&self, messages: &[Message]) -> Result<(), PublishError> {
-        self.publish_all(messages.iter()).await
+        match self.outlet.blocked() {
+            Some(reason) => Err(PublishError(reason)),
+            None => self.publish_all(messages.iter()).await,
+        }
     }
 
     /// Closes the connection.
@@ -136,6 +139,10 @@ impl Publisher for JobPublisher {
             |Released { job, seq, bound }: &Released| Message { seq: Some(*seq), bound: *bound, ..Message::of(job) };
         let messages = jobs.iter().map(message);
         Box::pin(self.publish_all(messages))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.outlet.blocked()
     }
 }
 

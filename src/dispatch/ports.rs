@@ -353,12 +353,20 @@ pub trait Announcer: Send + Sync + 'static {
     /// Publishes in order; for each, whether the broker has it for everybody who listens. After an error
     /// any of them may have arrived. May be cancelled: then the same holds.
     fn announce<'a>(&'a self, events: &'a [Event]) -> Boxed<'a, Result<Vec<bool>, PublishError>>;
+    /// Why the broker takes no messages at present, although it is connected.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Publishes to RabbitMQ.
 pub trait Publisher: Send + Sync + 'static {
     /// Publishes released jobs in order; returns once the broker has confirmed all of them.
     fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>>;
+    /// Why the broker takes no messages at present, although it is connected.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A message could not be handed to RabbitMQ.

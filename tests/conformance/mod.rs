@@ -1,8 +1,10 @@
-//! What the dispatcher relies on in `Ledger`, `Upkeep` and `Feedback`, whoever implements them: the in-memory
-//! tables of the simulation and the real store pass the same cases.
+//! What the dispatcher relies on in `Ledger`, `Upkeep` and `Feedback`, and in `Source` and `Publisher`
+//! (`broker`), whoever implements them: the simulation's in-memory ones and the real adapters pass the
+//! same cases.
 //!
 //! A binary names its fixture, a function `async fn(terms: Terms) -> Pg`, in [`conformance!`].
 
+pub mod broker;
 pub mod feedback;
 pub mod ledger;
 pub mod outbox;

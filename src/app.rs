@@ -1,6 +1,8 @@
 //! The composition root: the only file that knows every module. [`App::start`] builds the daemon
 //! from a checked configuration, [`App::stop`] takes it down in reverse; signals are [`run`]'s.
 
+mod api;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use crate::domain::pace::bucket::Bucket;
 use crate::domain::retry::RetryPolicy;
 use crate::gateway::{Accounts, Client, ClientOptions, Credentials};
 use crate::store::{self, MigrationError, ShardLease, Store};
-use crate::web::{self, Status};
+use crate::web::{self, Api, Status};
 
 /// Between two looks at Postgres.
 const LOOK: Duration = Duration::from_secs(2);
@@ -37,8 +39,11 @@ pub struct App {
     admin: SocketAddr,
     shard: Shard,
     publisher: Arc<JobPublisher>,
+    /// For the API alone: what it publishes must not hold up releases.
+    api_publisher: Arc<JobPublisher>,
     store: Store,
     watch: JoinHandle<()>,
+    watch_tokens: JoinHandle<()>,
     web: JoinHandle<()>,
     close_web: oneshot::Sender<()>,
 }
@@ -78,8 +83,14 @@ impl App {
         })?;
         let admin = listener.local_addr()?;
         let shown = Arc::new(Shown { health: health.clone(), metrics: metrics.clone() });
+        let settings = settings(config, tempo);
+        let api_publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
+        let daemon = api::Daemon::new(config, store.clone(), api_publisher.clone(), settings.rules.clone());
+        let api = Api { backend: Arc::new(daemon), tokens: Arc::new(api::tokens(config)) };
+        let tokens = api.tokens.clone();
+        let watch_tokens = tokio::spawn(async move { tokens.watch().await });
         let (close_web, closed) = oneshot::channel::<()>();
-        let web = tokio::spawn(web::serve(listener, shown, closed));
+        let web = tokio::spawn(web::serve(listener, shown, api, closed));
         prepare(config, &store, migrate, &health).await?;
         let watch = tokio::spawn(watch_postgres(config.clone(), store.clone(), health.clone()));
         let publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
@@ -93,8 +104,8 @@ impl App {
             gateway: Arc::new(gateway),
             chance: Arc::new(System),
         };
-        let shard = Shard::start(settings(config, tempo), ports, metrics, health);
-        Ok(App { admin, shard, publisher, store, watch, web, close_web })
+        let shard = Shard::start(settings, ports, metrics, health);
+        Ok(App { admin, shard, publisher, api_publisher, store, watch, watch_tokens, web, close_web })
     }
 
     /// Where the admin listener is.
@@ -110,6 +121,8 @@ impl App {
         self.watch.abort();
         let _ = self.close_web.send(());
         let _ = self.web.await;
+        self.watch_tokens.abort();
+        self.api_publisher.close().await;
         // A batch that Postgres never took may hold a connection: do not wait for it.
         let _ = tokio::time::timeout(LIMIT, self.store.close()).await;
         unfinished

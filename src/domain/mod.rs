@@ -7,6 +7,7 @@ pub mod json;
 pub mod message;
 pub mod mobile;
 pub mod pace;
+pub mod posted;
 pub mod rate;
 pub mod retry;
 pub mod verdict;

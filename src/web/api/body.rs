@@ -1,0 +1,150 @@
+//! Bodies: JSON, not too long, field by field. An error names the field, the problem and the cure, and
+//! quotes no value.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use http_body::Body as _;
+use tokio::time::timeout;
+
+use crate::domain::json::{Json, Members};
+use crate::web::problem::Problem;
+
+/// The longest body, in bytes: 1,000 jobs of a common size.
+pub(super) const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// For a body to come in.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest reason, in characters.
+const MAX_REASON: usize = 500;
+
+/// A body that is there and says that it is JSON, or one that is not there.
+pub(super) struct Body(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let is_json = says_json(request.headers());
+        let announced = request.body().size_hint().lower();
+        if announced > MAX_BYTES as u64 {
+            return Err(refused(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        let read = timeout(PATIENCE, Bytes::from_request(request, state)).await;
+        let bytes = read
+            .map_err(|_| refused(StatusCode::REQUEST_TIMEOUT))?
+            .map_err(|problem| refused(problem.into_response().status()))?;
+        if !bytes.is_empty() && !is_json {
+            return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
+        Ok(Body(bytes))
+    }
+}
+
+fn refused(status: StatusCode) -> Problem {
+    let detail = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => format!("the body has more than {MAX_BYTES} bytes: send fewer jobs at a time"),
+        StatusCode::REQUEST_TIMEOUT => format!("the body did not come in within {} s", PATIENCE.as_secs()),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            "the body is not marked as JSON: send `Content-Type: application/json`".into()
+        }
+        _ => "the body broke off: send it again".into(),
+    };
+    Problem::new(status, detail)
+}
+
+fn says_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
+}
+
+/// The fields of a JSON object.
+pub(super) struct Fields<'a> {
+    /// What encloses it, such as `filter.`; empty at the top.
+    path: &'static str,
+    members: Vec<(String, Json<'a>)>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `body`; none where it is empty. Fields other than `known` are refused, and `null` counts as
+    /// absent.
+    pub fn of(body: &'a [u8], known: &[&str]) -> Result<Self, Problem> {
+        if body.is_empty() {
+            return Ok(Fields { path: "", members: Vec::new() });
+        }
+        let bad_json = |problem| Problem::new(StatusCode::BAD_REQUEST, format!("the body is no valid JSON: {problem}"));
+        let text = std::str::from_utf8(body).map_err(|_| bad_json("it is no UTF-8".to_owned()))?;
+        if !text.trim_start().starts_with('{') {
+            // Valid, but something else: that is no matter of syntax.
+            Json::parse(text).map_err(bad_json)?;
+            return Err(invalid("the body must be an object, in { }"));
+        }
+        let Members(raw) = Members::parse(text).map_err(bad_json)?;
+        let mut members = Vec::with_capacity(raw.len());
+        for (name, raw) in raw {
+            members.push((name.into_owned(), Json::parse(raw).map_err(bad_json)?));
+        }
+        Fields::new("", members, known)
+    }
+
+    fn new(path: &'static str, members: Vec<(String, Json<'a>)>, known: &[&str]) -> Result<Self, Problem> {
+        for (index, (name, _)) in members.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                let known = known.join(", ");
+                return Err(invalid(format!("a field{} is not known: use {known}", inside(path))));
+            }
+            if members[..index].iter().any(|(earlier, _)| earlier == name) {
+                return Err(invalid(format!("`{path}{name}` stands twice: remove one")));
+            }
+        }
+        let members = members.into_iter().filter(|(_, value)| *value != Json::Null).collect();
+        Ok(Fields { path, members })
+    }
+
+    fn take(&mut self, name: &str) -> Option<Json<'a>> {
+        let place = self.members.iter().position(|(field, _)| field == name)?;
+        Some(self.members.swap_remove(place).1)
+    }
+
+    fn wrong(&self, name: &str, wanted: &str) -> Problem {
+        invalid(format!("`{}{name}` must be {wanted}", self.path))
+    }
+
+    /// A string without NUL of 1 to `longest` characters.
+    pub fn text(&mut self, name: &str, longest: usize) -> Result<Option<String>, Problem> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Text(text)) if (1..=longest).contains(&text.chars().count()) && !text.contains('\0') => {
+                Ok(Some(text.into_owned()))
+            }
+            Some(_) => Err(self.wrong(name, &format!("a string of 1 to {longest} characters without NUL"))),
+        }
+    }
+
+    /// The field `reason`.
+    pub fn reason(&mut self) -> Result<Option<String>, Problem> {
+        self.text("reason", MAX_REASON)
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, name: &str) -> Result<Option<bool>, Problem> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Bool(value)) => Ok(Some(value)),
+            Some(_) => Err(self.wrong(name, "true or false")),
+        }
+    }
+}
+
+fn inside(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!(" of `{}`", path.trim_end_matches('.')) }
+}
+
+/// A value that can be read, and makes no sense.
+pub(super) fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+}

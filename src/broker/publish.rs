@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::BrokerError;
 use super::connect::connect;
-use super::properties::{PUBLISHED_MS, RELEASED, TRACEPARENT};
+use super::properties::{self, PUBLISHED_MS, RELEASED, TRACEPARENT};
 use super::topology::Topology;
 use crate::dispatch::ports::{Boxed, PublishError, Publisher, Released};
 use crate::domain::job::Job;
@@ -46,6 +46,11 @@ impl Message {
             ..Properties::default()
         };
         Message { body, properties, seq: None }
+    }
+
+    /// What was refused, as it came; `properties` is the JSON that was kept with it.
+    pub fn again(body: Vec<u8>, properties: &str) -> Self {
+        Message { body, properties: properties::of_description(properties), seq: None }
     }
 }
 

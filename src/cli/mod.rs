@@ -14,6 +14,7 @@ pub mod send;
 pub mod simulate;
 mod table;
 mod when;
+mod who;
 
 use std::path::PathBuf;
 
@@ -80,7 +81,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Send(args) => threaded(send::run(*args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
-        Command::Rejections(args) => single(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Rejections(args) => threaded(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),
     }

@@ -4,6 +4,7 @@
 mod accounts;
 mod jobs;
 mod notes;
+mod rejections;
 
 pub use jobs::{Acted, Verdict};
 pub use notes::{Operator, Via};

@@ -247,7 +247,7 @@ pub struct Resolution {
 #[serde(untagged)]
 pub enum PostedJobs {
     /// One.
-    One(PostedJob),
+    One(Box<PostedJob>),
     /// Up to 1,000.
     Many(Vec<PostedJob>),
 }

@@ -16,10 +16,10 @@ use crate::domain::job::Job;
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
 use crate::store::Store;
-use crate::store::operate::{Acted, Operator, Verdict, Via};
+use crate::store::operate::{Acted, Control, Controlled, Operator, ReplayInfo, ReplayOrder, Verdict, Via};
 use crate::store::query::{AttemptInfo, JobFilter, JobInfo, ReceiptInfo, ReplyInfo};
 use crate::web::api::model;
-use crate::web::api::port::{Act, Answer, Backend, Filter, PageOf, Trouble};
+use crate::web::api::port::{Act, Answer, Backend, Filter, PageOf, ReplayAsked, Steer, Trouble};
 use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 
 /// An answer that takes longer is a 503.
@@ -132,6 +132,49 @@ impl Backend for Daemon {
         })
     }
 
+    fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let ReplayAsked { filter, dry_run, rate, canary, expires_in } = asked;
+            let order = ReplayOrder { filter: job_filter(filter), rate: rate.each_second(), canary, expires_in };
+            let found = store.preview_replay(&order).await?;
+            let begun = if dry_run { None } else { store.begin_replay(&operator(act), &order).await? };
+            Ok(model::ReplayBegun {
+                id: begun.map(|(id, _)| id),
+                dry_run,
+                // Jobs may have failed between the two looks.
+                matched: begun.map_or(found.matched, |(_, matched)| matched),
+                past_expiry: found.past_expiry,
+                parts: found.parts,
+                oldest: found.oldest,
+                newest: found.newest,
+                by_code: found.by_code,
+                by_account: found.by_account,
+            })
+        })
+    }
+
+    fn replay(&self, id: i64) -> Answer<'_, model::Replay> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move { store.find_replay(id).await?.map(replay).ok_or_else(no_replay) })
+    }
+
+    fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let control = match steer {
+                Steer::Pause => Control::Pause,
+                Steer::Resume => Control::Resume,
+                Steer::Cancel => Control::Cancel,
+            };
+            match store.control_replay(&operator(act), id, control).await? {
+                Controlled::Done => Ok(()),
+                Controlled::Not(state) => Err(Trouble::Conflict(format!("the replay is {state}"))),
+                Controlled::Missing => Err(no_replay()),
+            }
+        })
+    }
+
     fn accounts(&self) -> Answer<'_, model::AccountList> {
         let (store, configured) = (self.store.clone(), self.accounts.clone());
         self.apart("Postgres", async move {
@@ -189,6 +232,31 @@ pub(super) fn tokens(config: &Config) -> Tokens {
 
 fn operator(act: Act) -> Operator {
     Operator { actor: act.actor, via: Via::Api, reason: act.reason }
+}
+
+fn no_replay() -> Trouble {
+    Trouble::Missing("there is no such replay".into())
+}
+
+fn replay(info: ReplayInfo) -> model::Replay {
+    model::Replay {
+        id: info.id,
+        state: info.state,
+        note: info.note,
+        canary_state: info.canary_state,
+        actor: info.actor,
+        via: info.via,
+        reason: info.reason,
+        filter: info.filter,
+        rate: info.rate,
+        canary: info.canary,
+        expires_in_seconds: info.expires_in_seconds,
+        matched: info.matched,
+        results: info.results,
+        created_at: info.created_at,
+        updated_at: info.updated_at,
+        finished_at: info.finished_at,
+    }
 }
 
 fn no_job() -> Trouble {

@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod migrate;
 mod output;
 pub mod rejections;
+pub mod replay;
 pub mod run;
 pub mod send;
 pub mod simulate;
@@ -59,6 +60,7 @@ enum Command {
     Check(check::CheckArgs),
     Send(Box<send::SendArgs>),
     Jobs(jobs::JobsArgs),
+    Replay(Box<replay::ReplayArgs>),
     Accounts(accounts::AccountsArgs),
     Rejections(rejections::RejectionsArgs),
     Simulate(Box<simulate::SimulateArgs>),
@@ -80,6 +82,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Send(args) => threaded(send::run(*args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Replay(args) => single(replay::run(*args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Rejections(args) => threaded(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),

@@ -9,6 +9,7 @@ pub mod mobile;
 pub mod pace;
 pub mod posted;
 pub mod rate;
+pub mod replay;
 pub mod retry;
 pub mod verdict;
 pub mod wire;

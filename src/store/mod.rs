@@ -11,6 +11,7 @@ mod probe;
 pub mod query;
 mod record;
 mod release;
+mod replaying;
 mod rows;
 mod upkeep;
 

@@ -286,6 +286,14 @@ impl Upkeep for Store {
         Box::pin(self.parked_rows())
     }
 
+    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+        Box::pin(self.replay_step(limit))
+    }
+
+    fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
+        Box::pin(self.note_replay_results())
+    }
+
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {
         Box::pin(self.waiting_counts())
     }

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::api::port::{Act, Answer, Backend, PageOf};
+use super::api::port::{Act, Answer, Backend, PageOf, ReplayAsked, Steer, Trouble};
 use super::api::tokens::{Caller, Role, TokenEntry, Tokens};
 use super::api::{Api, model};
 use super::{Status, serve};
@@ -49,7 +49,7 @@ impl Backend for Empty {
     }
 
     fn job(&self, _: String) -> Answer<'_, model::WholeJob> {
-        Box::pin(async { Err(super::api::port::Trouble::Missing("no such job".into())) })
+        Box::pin(async { Err(Trouble::Missing("no such job".into())) })
     }
 
     fn note_search(&self, _: Act, _: Mobile) -> Answer<'_, ()> {
@@ -61,6 +61,18 @@ impl Backend for Empty {
     }
 
     fn resolve(&self, _: Act, _: String, _: bool, _: Option<String>) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn begin_replay(&self, _: Act, _: ReplayAsked) -> Answer<'_, model::ReplayBegun> {
+        Box::pin(async { Err(Trouble::Conflict("not here".into())) })
+    }
+
+    fn replay(&self, _: i64) -> Answer<'_, model::Replay> {
+        Box::pin(async { Err(Trouble::Missing("no such replay".into())) })
+    }
+
+    fn steer_replay(&self, _: Act, _: i64, _: Steer) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
@@ -190,6 +202,13 @@ async fn an_api_call_is_refused_for_what_is_wrong_with_it() {
         ("POST /api/v1/accounts/main/pause", "act-token", "", "{}", 415),
         ("POST /api/v1/jobs/x/resolve", "act-token", json, "{}", 422),
         ("POST /api/v1/jobs/x/resolve", "act-token", json, "{\"sent\":false,\"smsid\":\"1\"}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"code\":4.5}}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"code\":1},\"rate\":\"fast\"}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"state\":\"accepted\"}}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"state\":[\"expired\"]}}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"id\":[\"a\"],\"code\":4030}}", 409),
+        ("GET /api/v1/replays/seven", "look-token", "", "", 404),
         ("POST /api/v1/jobs", "act-token", json, "", 400),
         ("POST /api/v1/jobs", "act-token", json, "[]", 422),
         ("POST /api/v1/jobs", "act-token", json, "[1]", 422),

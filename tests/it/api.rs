@@ -5,3 +5,4 @@ mod acts;
 mod client;
 mod lists;
 mod publish;
+mod replays;

@@ -63,7 +63,7 @@ pub(super) struct ResolveArgs {
     #[arg(long, required_unless_present = "not_sent", conflicts_with = "not_sent")]
     sent: bool,
     /// ihuyi's id of the message, by which receipts find the job
-    #[arg(long, value_name = "X", requires = "sent")]
+    #[arg(long, value_name = "X", requires = "sent", conflicts_with = "not_sent")]
     smsid: Option<String>,
     /// ihuyi did not take it: it is sent again now
     #[arg(long)]
@@ -105,7 +105,7 @@ pub(super) async fn resolve(args: ResolveArgs, store: &Store, as_json: bool) -> 
 fn ids(which: Which) -> anyhow::Result<Vec<String>> {
     let mut ids = match which.ids {
         None => which.given,
-        Some(file) => read(&file)?.lines().map(|line| line.trim().to_owned()).filter(|id| !id.is_empty()).collect(),
+        Some(file) => ids_in(&file)?,
     };
     ids.sort();
     ids.dedup();
@@ -113,6 +113,11 @@ fn ids(which: Which) -> anyhow::Result<Vec<String>> {
         true => Err(WrongUsage("an id holds a NUL character".into()).into()),
         false => Ok(ids),
     }
+}
+
+/// The ids in a file, one on each line.
+pub(in crate::cli) fn ids_in(file: &PathBuf) -> anyhow::Result<Vec<String>> {
+    Ok(read(file)?.lines().map(|line| line.trim().to_owned()).filter(|id| !id.is_empty()).collect())
 }
 
 fn read(file: &PathBuf) -> anyhow::Result<String> {

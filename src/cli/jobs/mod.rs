@@ -1,9 +1,13 @@
 //! `dispatcher jobs`: what became of jobs, and what an operator makes of them.
 
 mod act;
+mod filter;
 mod list;
 mod show;
 mod story;
+
+pub(super) use act::ids_in;
+pub(super) use filter::JobFlags;
 
 use clap::{Args, Subcommand};
 

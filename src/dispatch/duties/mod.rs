@@ -7,6 +7,7 @@ mod gauges;
 mod prune;
 mod reclaim;
 mod release;
+mod replay;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ impl Duties {
         });
         duties.add(tempo.expire, desk, |desk| async move { expire::once(&desk).await });
         duties.add(tempo.reclaim, desk, |desk| async move { reclaim::once(&desk).await });
+        duties.add(tempo.release, desk, |desk| async move { replay::once(&desk).await });
+        duties.add(tempo.expire, desk, |desk| async move { replay::results(&desk).await });
         duties.add(tempo.prune, desk, |desk| async move { prune::once(&desk).await });
         let counted = pace.clone();
         duties.add(tempo.gauges, desk, move |desk| {

@@ -64,9 +64,11 @@ fn says_json(headers: &HeaderMap) -> bool {
 
 /// The fields of a JSON object.
 pub(super) struct Fields<'a> {
-    /// What encloses it, such as `filter.`; empty at the top.
+    /// The field that it is the value of; empty at the top.
     path: &'static str,
     members: Vec<(String, Json<'a>)>,
+    /// The values as they were written.
+    raw: Vec<(String, &'a str)>,
 }
 
 impl<'a> Fields<'a> {
@@ -74,35 +76,39 @@ impl<'a> Fields<'a> {
     /// absent.
     pub fn of(body: &'a [u8], known: &[&str]) -> Result<Self, Problem> {
         if body.is_empty() {
-            return Ok(Fields { path: "", members: Vec::new() });
+            return Ok(Fields { path: "", members: Vec::new(), raw: Vec::new() });
         }
-        let bad_json = |problem| Problem::new(StatusCode::BAD_REQUEST, format!("the body is no valid JSON: {problem}"));
         let text = std::str::from_utf8(body).map_err(|_| bad_json("it is no UTF-8".to_owned()))?;
         if !text.trim_start().starts_with('{') {
             // Valid, but something else: that is no matter of syntax.
             Json::parse(text).map_err(bad_json)?;
             return Err(invalid("the body must be an object, in { }"));
         }
-        let Members(raw) = Members::parse(text).map_err(bad_json)?;
-        let mut members = Vec::with_capacity(raw.len());
-        for (name, raw) in raw {
-            members.push((name.into_owned(), Json::parse(raw).map_err(bad_json)?));
-        }
-        Fields::new("", members, known)
+        Fields::inner("", text, known)
     }
 
-    fn new(path: &'static str, members: Vec<(String, Json<'a>)>, known: &[&str]) -> Result<Self, Problem> {
-        for (index, (name, _)) in members.iter().enumerate() {
-            if !known.contains(&name.as_str()) {
-                let known = known.join(", ");
-                return Err(invalid(format!("a field{} is not known: use {known}", inside(path))));
+    fn inner(path: &'static str, text: &'a str, known: &[&str]) -> Result<Self, Problem> {
+        let Members(found) = Members::parse(text).map_err(bad_json)?;
+        let mut fields =
+            Fields { path, members: Vec::with_capacity(found.len()), raw: Vec::with_capacity(found.len()) };
+        for (name, raw) in found {
+            if !known.contains(&name.as_ref()) {
+                return Err(invalid(format!("a field{} is not known: use {}", inside(path), known.join(", "))));
             }
-            if members[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(invalid(format!("`{path}{name}` stands twice: remove one")));
+            if fields.raw.iter().any(|(earlier, _)| *earlier == name) {
+                return Err(invalid(format!("`{}` stands twice: remove one", fields.place(&name))));
             }
+            let value = Json::parse(raw).map_err(bad_json)?;
+            if value != Json::Null {
+                fields.members.push((name.clone().into_owned(), value));
+            }
+            fields.raw.push((name.into_owned(), raw));
         }
-        let members = members.into_iter().filter(|(_, value)| *value != Json::Null).collect();
-        Ok(Fields { path, members })
+        Ok(fields)
+    }
+
+    fn place(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     fn take(&mut self, name: &str) -> Option<Json<'a>> {
@@ -111,7 +117,7 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong(&self, name: &str, wanted: &str) -> Problem {
-        invalid(format!("`{}{name}` must be {wanted}", self.path))
+        invalid(format!("`{}` must be {wanted}", self.place(name)))
     }
 
     /// A string without NUL of 1 to `longest` characters.
@@ -140,8 +146,66 @@ impl<'a> Fields<'a> {
     }
 }
 
+impl<'a> Fields<'a> {
+    /// None is there.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// A whole number of 0 to `most`.
+    pub fn count(&mut self, name: &str, most: u32) -> Result<Option<u32>, Problem> {
+        let wanted = format!("a whole number of 0 to {most}");
+        self.number(name, &wanted, |number| u32::try_from(number).ok().filter(|count| *count <= most))
+    }
+
+    /// A whole number that `take` takes.
+    pub fn number<T>(
+        &mut self,
+        name: &str,
+        wanted: &str,
+        take: impl Fn(i64) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let raw = self.raw.iter().find(|(field, _)| field == name).map(|(_, raw)| *raw);
+        match (self.take(name), raw) {
+            (None, _) => Ok(None),
+            (Some(Json::Number), Some(raw)) => {
+                raw.parse().ok().and_then(take).map(Some).ok_or_else(|| self.wrong(name, wanted))
+            }
+            _ => Err(self.wrong(name, wanted)),
+        }
+    }
+
+    /// A string, or an array of up to `most` strings, without NUL.
+    pub fn texts(&mut self, name: &str, most: usize) -> Result<Vec<String>, Problem> {
+        let text = |value: Json| match value {
+            Json::Text(text) if !text.contains('\0') => Some(text.into_owned()),
+            _ => None,
+        };
+        let found = match self.take(name) {
+            None => Some(Vec::new()),
+            Some(Json::List(items)) if items.len() <= most => items.into_iter().map(text).collect(),
+            Some(one) => text(one).map(|text| vec![text]),
+        };
+        found.ok_or_else(|| self.wrong(name, &format!("a string, or an array of up to {most} strings, without NUL")))
+    }
+
+    /// The fields of an object.
+    pub fn object(&mut self, name: &'static str, known: &[&str]) -> Result<Fields<'a>, Problem> {
+        let raw = self.raw.iter().find(|(field, _)| field == name).map(|(_, raw)| *raw);
+        match (self.take(name), raw) {
+            (Some(Json::Object(_)), Some(raw)) => Fields::inner(name, raw, known),
+            (None, _) => Ok(Fields { path: name, members: Vec::new(), raw: Vec::new() }),
+            _ => Err(self.wrong(name, "an object")),
+        }
+    }
+}
+
 fn inside(path: &str) -> String {
-    if path.is_empty() { String::new() } else { format!(" of `{}`", path.trim_end_matches('.')) }
+    if path.is_empty() { String::new() } else { format!(" of `{path}`") }
+}
+
+fn bad_json(problem: String) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, format!("the body is no valid JSON: {problem}"))
 }
 
 /// A value that can be read, and makes no sense.

@@ -10,6 +10,7 @@ mod openapi;
 pub mod port;
 mod publish;
 mod query;
+mod replays;
 pub mod tokens;
 
 use std::sync::Arc;
@@ -40,6 +41,11 @@ pub(super) fn routes(api: Api) -> Router {
         .route("/jobs/{id}", get(jobs::show))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/jobs/{id}/resolve", post(jobs::resolve))
+        .route("/replays", post(replays::begin))
+        .route("/replays/{id}", get(replays::show))
+        .route("/replays/{id}/pause", post(replays::pause))
+        .route("/replays/{id}/resume", post(replays::resume))
+        .route("/replays/{id}/cancel", post(replays::cancel))
         .route("/accounts", get(accounts::list))
         .route("/accounts/{name}/pause", post(accounts::pause))
         .route("/accounts/{name}/resume", post(accounts::resume))

@@ -1,6 +1,8 @@
 //! What the API gives and takes, as JSON, and what a viewer may see of it. The types of bodies that come in
 //! describe them; they are read field by field, so that an error can say what to mend.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -185,6 +187,110 @@ pub struct Published {
     pub published: usize,
     /// Their ids, in order.
     pub ids: Vec<String>,
+}
+
+/// A replay that was asked for, and what its filter found.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReplayBegun {
+    /// Its number; null after a dry run, or where nothing was found.
+    pub id: Option<i64>,
+    /// Nothing was begun.
+    pub dry_run: bool,
+    /// Jobs that are, or would be, sent again.
+    pub matched: i64,
+    /// Jobs that are not: their `expires_at` has passed, and no `expires_in` is given.
+    pub past_expiry: i64,
+    /// What they cost, in parts of an SMS, the signature not counted.
+    pub parts: i64,
+    /// The earliest last change of them.
+    pub oldest: Option<DateTime<Utc>>,
+    /// The latest.
+    pub newest: Option<DateTime<Utc>>,
+    /// How many with each last code; `none` without one.
+    pub by_code: BTreeMap<String, i64>,
+    /// How many of each account.
+    pub by_account: BTreeMap<String, i64>,
+}
+
+/// A replay and how far it is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Replay {
+    /// Its number.
+    pub id: i64,
+    /// `running`, `paused`, `done` or `cancelled`.
+    pub state: String,
+    /// Why it is paused.
+    pub note: Option<String>,
+    /// `none`, `going`, `passed` or `failed`.
+    pub canary_state: String,
+    /// Who began it.
+    pub actor: String,
+    /// `api` or `cli`.
+    pub via: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// What the jobs were chosen by; numbers masked.
+    #[schema(value_type = Object)]
+    pub filter: serde_json::Value,
+    /// Jobs a second.
+    pub rate: f64,
+    /// So many went first.
+    pub canary: i64,
+    /// The jobs' new expiry, in seconds after they are sent again.
+    pub expires_in_seconds: Option<f64>,
+    /// How many jobs were chosen.
+    pub matched: i64,
+    /// How many of them are `pending`, `sent`, `skipped` (gone elsewhere meanwhile), or in the state they came to.
+    pub results: BTreeMap<String, i64>,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+    /// The last change.
+    pub updated_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// Failed jobs that are to be sent again.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayOrder {
+    /// Which jobs; at least one condition.
+    pub filter: ReplayFilter,
+    /// Only say what would be done.
+    pub dry_run: Option<bool>,
+    /// How fast, `N/s`, `N/m`, `N/h` or `N/d`; `100/s` where it is left out.
+    #[schema(example = "10/s")]
+    pub rate: Option<String>,
+    /// So many go first; the others only once all of those are accepted.
+    #[schema(maximum = 100000)]
+    pub canary: Option<u32>,
+    /// The jobs' new expiry: so long after they are sent again.
+    #[schema(example = "2h")]
+    pub expires_in: Option<String>,
+    /// In your own words; kept with the replay and in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Which jobs are to be sent again. All conditions must hold.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayFilter {
+    /// `failed` where it is left out. `in_doubt`, `expired` and `cancelled` jobs only where they are named.
+    pub state: Option<Vec<String>>,
+    /// With this last code of the gateway.
+    pub code: Option<i64>,
+    /// Of this account.
+    pub account: Option<String>,
+    /// To this number.
+    pub mobile: Option<String>,
+    /// Last changed then or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Last changed before.
+    pub until: Option<DateTime<Utc>>,
+    /// Of these ids, up to 10,000.
+    #[schema(max_items = 10000)]
+    pub id: Option<Vec<String>>,
 }
 
 impl JobFacts {

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{accounts, jobs, publish};
+use super::{accounts, jobs, publish, replays};
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_json().unwrap_or_default());
 
@@ -21,6 +21,11 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_j
         jobs::show,
         jobs::cancel,
         jobs::resolve,
+        replays::begin,
+        replays::show,
+        replays::pause,
+        replays::resume,
+        replays::cancel,
         accounts::list,
         accounts::pause,
         accounts::resume,
@@ -51,7 +56,7 @@ mod tests {
     fn the_description_is_openapi_3_1_and_names_every_path() {
         let document: serde_json::Value = serde_json::from_str(&super::DOCUMENT).unwrap();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{document}");
-        for path in ["/jobs", "/jobs/{id}", "/jobs/{id}/cancel", "/jobs/{id}/resolve", "/accounts"] {
+        for path in ["/jobs", "/jobs/{id}", "/jobs/{id}/cancel", "/jobs/{id}/resolve", "/replays", "/accounts"] {
             assert!(document["paths"][path].is_object(), "{path}: {document}");
         }
         assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");

@@ -1,9 +1,12 @@
 //! What the API asks of the daemon.
 
+use std::time::Duration;
+
 use crate::dispatch::ports::Boxed;
 use crate::domain::job::{Job, State, Timestamp};
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
+use crate::domain::rate::Rate;
 
 use super::model;
 
@@ -46,6 +49,32 @@ pub struct Act {
     pub reason: Option<String>,
 }
 
+/// Failed jobs that are to be sent again.
+#[derive(Clone, Debug)]
+pub struct ReplayAsked {
+    /// Which jobs. At least one condition; states that may be replayed.
+    pub filter: Filter,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// How fast.
+    pub rate: Rate,
+    /// So many go first; the others only once all of those are accepted.
+    pub canary: u32,
+    /// The new expiry of each job: so long after it is sent again.
+    pub expires_in: Option<Duration>,
+}
+
+/// What is to become of a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steer {
+    /// No more of its jobs go for now.
+    Pause,
+    /// They go on; also past a canary that failed.
+    Resume,
+    /// No more of its jobs go, ever.
+    Cancel,
+}
+
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -80,6 +109,12 @@ pub trait Backend: Send + Sync {
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()>;
     /// Ends a doubt: `sent` with ihuyi's id of the message, where it is known, or not sent.
     fn resolve(&self, act: Act, id: String, sent: bool, smsid: Option<String>) -> Answer<'_, ()>;
+    /// Begins a replay, or says what it would do.
+    fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun>;
+    /// A replay and how far it is.
+    fn replay(&self, id: i64) -> Answer<'_, model::Replay>;
+    /// Pauses a replay, lets it go on, or ends it.
+    fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()>;
     /// All accounts, by name.
     fn accounts(&self) -> Answer<'_, model::AccountList>;
     /// Pauses an account, or ends its pause. False if it was so already.

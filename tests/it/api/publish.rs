@@ -18,10 +18,9 @@ async fn a_job_and_an_array_are_sent_once() {
     let (status, answer) = api.post("token-of-alice", "/jobs", &one).await;
     assert_eq!((status, answer), (202, json!({"published": 1, "ids": ["one"]})));
     let many: Vec<Value> = (0..1_000).map(|n| job(&format!("many-{n}"), &number(n))).collect();
-    for _ in 0..2 {
-        let (status, answer) = api.post("token-of-alice", "/jobs", &json!(many)).await;
-        assert_eq!((status, &answer["published"]), (202, &json!(1_000)));
-    }
+    let (status, answer) = api.post("token-of-alice", "/jobs", &json!(many)).await;
+    assert_eq!((status, &answer["published"]), (202, &json!(1_000)));
+    assert_eq!(api.post("token-of-alice", "/jobs", &json!([many[7], many[7]])).await.0, 202);
     stage.states("accepted 1001").await;
     assert_eq!(stage.db.job("one").await.unwrap().priority, "high");
     stage.flush("normal").await;

@@ -5,7 +5,9 @@ use crate::support::dispatcher;
 #[test]
 fn help_is_useful_for_every_command() {
     let help = dispatcher(&["--help"]).ok();
-    for command in ["run", "migrate", "check", "send", "jobs", "accounts", "rejections", "simulate", "completions"] {
+    for command in
+        ["run", "migrate", "check", "send", "jobs", "replay", "accounts", "rejections", "simulate", "completions"]
+    {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         let help = dispatcher(&[command, "--help"]).ok();
         assert!(help.contains("Examples:") && help.contains(&format!("dispatcher {command}")), "{help}");
@@ -26,6 +28,11 @@ fn wrong_usage_exits_2() {
         &["jobs", "list", "--limit", "0"],
         &["jobs", "list", "--cursor", "x"],
         &["rejections", "show", "seven"],
+        &["replay"],
+        &["replay", "--dry-run"],
+        &["replay", "--state", "accepted"],
+        &["replay", "--state", "expired", "--dry-run"],
+        &["replay", "--state", "failed", "--rate", "fast"],
         &["send"],
         &["send", "-", "--id", "a"],
         &["send", "jobs.jsonl"],

@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop clean test bench lint
+.PHONY: help demo up stop clean test bench fuzz-api lint
 
 # rustup's cargo, also where the shell's start files were not read.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -12,7 +12,7 @@ services := deploy/local/services.sh
 scripts := deploy/local/*.sh .ci/run
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Own services: set AMQP_URL and DATABASE_URL. Other ports: LOCAL_PORT_BASE=28000."
 
@@ -37,6 +37,9 @@ test: up ## all tests, on the real services
 
 bench: up ## throughput and latency of the whole chain, release build (BENCH_ARGS=--quick)
 	@eval "$$($(services) env)"; cargo bench --locked --bench throughput -- $(BENCH_ARGS)
+
+fuzz-api: up ## fuzz the API by its description (FUZZ_ARGS="--max-examples 1000")
+	@deploy/local/fuzz-api.sh
 
 lint: ## format, clippy, rustdoc, and shellcheck where installed
 	cargo fmt --check

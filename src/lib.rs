@@ -40,6 +40,8 @@
 //! | how a request is signed and a reply read | [`gateway`] |
 //! | SQL | [`store`], and `migrations/` |
 //! | queues and exchanges | [`broker`] |
+//! | the API | [`web::api`], and `app/api.rs` for what stands behind it |
+//! | what operators do to rows | `store/operate`, and `store/replaying.rs` for what follows |
 //! | a periodic duty | `dispatch::duties`, a file each |
 //! | a configuration key | [`config`], and `dispatcher.toml` |
 //!
@@ -94,12 +96,15 @@
 //!         retry, tomorrow, account, not sent
 //!
 //!   message, waiting, queued ─────────▶ expired       its expires_at has come
+//!            waiting, queued ─────────▶ cancelled     operator
+//!   failed, in_doubt, expired, cancelled ─▶ waiting   replay
 //! ```
 //!
 //! Each arrow is a value of [`Entry`](dispatch::ports::Entry) or [`Next`](domain::decide::Next), a statement
 //! in [`store`] that is guarded by the state it starts from, and within the CHECK constraints of
-//! `migrations/`. `delivered`, `undelivered` and `cancelled` are reserved: nothing in this version leads
-//! there.
+//! `migrations/`. `delivered` and `undelivered` are reserved: nothing in this version leads there.
+//! What operators do is guarded in the same way (`store/operate`): a replay moves a job only if it is
+//! where it was when it was chosen.
 //!
 //! # What a crash leaves
 //!

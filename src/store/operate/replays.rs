@@ -124,7 +124,7 @@ impl Store {
         sql.push("sum(case when characters > 70 then ceil(characters / 67.0) else 1 end)::bigint as parts, ");
         sql.push("min(updated_at) as oldest, max(updated_at) as newest from (select *, ");
         sql.push_bind(order.expires_in.is_none()).push(" and coalesce(expires_at <= now(), false) as late from (");
-        push_ranges(&mut sql, CHOICE, &ranges, &order.filter);
+        push_ranges(&mut sql, CHOICE, &ranges, &order.filter, None);
         sql.push(") as found) as chosen group by account, code, late");
         let rows = sql.build().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
         for row in &rows {
@@ -141,7 +141,7 @@ impl Store {
         }
         let expires_in = order.expires_in.map(|length| length.as_secs_f64());
         let mut sql = QueryBuilder::new("with chosen as materialized (select * from (");
-        push_ranges(&mut sql, CHOICE, &ranges, &order.filter);
+        push_ranges(&mut sql, CHOICE, &ranges, &order.filter, None);
         sql.push(") as found where ").push_bind(expires_in.is_some());
         sql.push(" or expires_at is null or expires_at > now()), begun as (insert into replays (actor, via, reason, ");
         sql.push("filter, rate, canary, canary_state, expires_in, matched) select ");

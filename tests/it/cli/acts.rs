@@ -85,3 +85,27 @@ async fn a_refused_message_is_sent_once_its_cause_is_mended() {
     assert_eq!(stage.db.count(noted).await, 1);
     stage.finish().await;
 }
+
+#[test]
+fn a_replay_is_looked_at_begun_and_steered() {
+    let db = database();
+    db.execute(
+        "update jobs set state = 'failed', wait_reason = null, due_at = null, code = 4070, content = repeat('x', 71)
+         where id in ('wait', 'd1')",
+    );
+    let seen = on(db.url(), &["replay", "--code", "4070", "--dry-run", "--json"]).json();
+    assert_eq!((&seen["matched"], &seen["parts"], &seen["id"]), (&2.into(), &4.into(), &serde_json::Value::Null));
+    let told = on(db.url(), &["replay", "--code", "4070", "--dry-run"]).ok();
+    assert!(told.contains("4070 签名格式不正确") && told.contains("nothing was changed"), "{told}");
+    let flags = ["replay", "--ids-file", "-", "--rate", "1/s", "--reason", "签名已报备"];
+    let told = on(db.url(), &flags).stdin("wait\nd1\nd2\ngone\n").ok();
+    assert!(told.contains("replay 1 has begun: 2 jobs at up to 1/s"), "the doubt is not named: {told}");
+    assert_eq!(on(db.url(), &["replay", "pause", "1"]).ok(), "replay 1 is paused\n");
+    let shown = on(db.url(), &["replay", "show", "1", "--json"]).json();
+    assert_eq!((&shown["state"], &shown["results"]["pending"]), (&"paused".into(), &2.into()));
+    assert!(on(db.url(), &["replay", "list"]).ok().contains("签名已报备"));
+    assert!(on(db.url(), &["replay", "show", "1"]).ok().starts_with("replay 1: paused\n"));
+    assert_eq!(on(db.url(), &["replay", "cancel", "1"]).ok(), "replay 1 is cancelled\n");
+    assert_eq!(on(db.url(), &["replay", "resume", "1"]).run().code, 1);
+    assert_eq!(on(db.url(), &["replay", "--code", "1"]).ok().lines().last(), Some("no replay was begun"));
+}

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::BrokerError;
 use super::outlet::{Outgoing, Outlet, PERSISTENT, Verdict, WINDOW};
-use super::properties::{BOUND, PUBLISHED_MS, RELEASED, TRACEPARENT};
+use super::properties::{self, BOUND, PUBLISHED_MS, RELEASED, TRACEPARENT};
 use crate::dispatch::ports::{Boxed, PublishError, Publisher, Released};
 use crate::domain::job::Job;
 use crate::domain::message::{self, Properties};
@@ -65,6 +65,11 @@ impl Message {
             properties = properties.with_message_id(id.as_str().into());
         }
         Outgoing { exchange, routing_key, mandatory: true, body: &self.body, properties }
+    }
+
+    /// What was refused, as it came; `properties` is the JSON that was kept with it.
+    pub fn again(body: Vec<u8>, properties: &str) -> Self {
+        Message { body, properties: properties::of_description(properties), seq: None, bound: false }
     }
 }
 

@@ -13,12 +13,14 @@ mod output;
 mod parse;
 pub mod receipts;
 pub mod rejections;
+pub mod replay;
 pub mod run;
 pub mod send;
 pub mod simulate;
 pub mod suppressions;
 mod table;
 mod when;
+mod who;
 
 use std::path::PathBuf;
 
@@ -64,6 +66,7 @@ enum Command {
     Health(health::HealthArgs),
     Send(Box<send::SendArgs>),
     Jobs(jobs::JobsArgs),
+    Replay(Box<replay::ReplayArgs>),
     Accounts(accounts::AccountsArgs),
     Rejections(rejections::RejectionsArgs),
     Receipts(receipts::ReceiptsArgs),
@@ -91,8 +94,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Health(args) => single(health::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Send(args) => threaded(send::run(*args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Replay(args) => single(replay::run(*args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
-        Command::Rejections(args) => single(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Rejections(args) => threaded(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Receipts(args) => single(receipts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Suppressions(args) => single(suppressions::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),

@@ -15,7 +15,7 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -224,6 +224,8 @@ pub struct Token {
     pub role: Role,
     /// The bearer token, at least 4 characters, no two alike. Always `Some` under [`Needs::Secrets`].
     pub token: Option<SecretString>,
+    /// The file that it stands in, which may change while the daemon runs.
+    pub file: Option<PathBuf>,
 }
 
 /// What a token may do.

@@ -203,6 +203,7 @@ fn token(table: &mut Table) -> Token {
     let roles = [("viewer", Role::Viewer), ("operator", Role::Operator)];
     Token {
         role: table.required("role", |text| one_of(text, &roles)).unwrap_or(Role::Viewer),
+        file: table.secret_file("token"),
         token: table.secret("token", Presence::WhenNeeded, parse::token),
     }
 }

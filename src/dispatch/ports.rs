@@ -336,6 +336,10 @@ pub trait Upkeep: Send + Sync + 'static {
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>>;
     /// What is parked for limiters and accounts, a row for each number and account.
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>>;
+    /// Sends jobs of the replay that is due first again, at most `limit`. False where none is due.
+    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>>;
+    /// Notes what became of jobs that were sent again, and ends replays that are through.
+    fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>>;
     /// Counts for the gauges.
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>>;
 }

@@ -120,17 +120,16 @@ impl Store {
             .collect()
     }
 
-    /// Pauses an account; an operator's pause takes over the gateway's. False if nothing changed.
-    pub async fn pause_account(&self, name: &str, pause: &Pause) -> Result<bool, LedgerError> {
+    /// The gateway's word pauses an account, unless it is paused. False if nothing changed.
+    async fn pause_account(&self, name: &str, pause: &Pause) -> Result<bool, LedgerError> {
         let done = sqlx::query(
             "update accounts
-             set state = 'paused', reason = $2, paused_at = coalesce(paused_at, now()), updated_at = now(),
-                 paused_by = case when $3 then 'operator' else 'gateway' end, refusals = $4
-             where name = $1 and (state = 'active' or $3 and paused_by = 'gateway')",
+             set state = 'paused', reason = $2, paused_at = now(), updated_at = now(), paused_by = 'gateway',
+                 refusals = $3
+             where name = $1 and state = 'active'",
         )
         .bind(name)
         .bind(&pause.reason)
-        .bind(pause.by_operator)
         .bind(pause.refusals)
         .execute(&self.pool)
         .await
@@ -138,16 +137,15 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Ends a pause; only an operator ends an operator's. False if nothing changed.
-    pub async fn resume_account(&self, name: &str, by_operator: bool) -> Result<bool, LedgerError> {
+    /// Ends a pause that the gateway's word began. False if nothing changed.
+    async fn resume_account(&self, name: &str) -> Result<bool, LedgerError> {
         let done = sqlx::query(
             "update accounts
              set state = 'active', reason = null, paused_at = null, paused_by = null, refusals = false,
                  updated_at = now()
-             where name = $1 and state = 'paused' and (paused_by = 'gateway' or $2)",
+             where name = $1 and state = 'paused' and paused_by = 'gateway'",
         )
         .bind(name)
-        .bind(by_operator)
         .execute(&self.pool)
         .await
         .map_err(ledger_error)?;
@@ -324,7 +322,7 @@ impl Upkeep for Store {
     }
 
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
-        Box::pin(self.resume_account(account, false))
+        Box::pin(self.resume_account(account))
     }
 
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
@@ -333,6 +331,14 @@ impl Upkeep for Store {
 
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {
         Box::pin(self.parked_rows())
+    }
+
+    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+        Box::pin(self.replay_step(limit))
+    }
+
+    fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
+        Box::pin(self.note_replay_results())
     }
 
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {

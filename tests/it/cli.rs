@@ -1,5 +1,6 @@
 //! The command line as users meet it: the built program, its output and its exit codes.
 
+mod acts;
 mod check;
 mod queries;
 mod send;

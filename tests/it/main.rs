@@ -2,6 +2,7 @@
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
 // The daemon on its services, through its public names.
+mod api;
 mod callbacks;
 mod chaos;
 mod codes;

@@ -234,6 +234,14 @@ impl Upkeep for Lazy {
         self.inner.resume(account)
     }
 
+    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+        self.inner.replay(limit)
+    }
+
+    fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
+        self.inner.replay_results()
+    }
+
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
         self.inner.reroute(from, to, limit)
     }

@@ -4,6 +4,9 @@
 mod accounts;
 mod jobs;
 mod notes;
+mod rejections;
+mod replays;
 
 pub use jobs::{Acted, Verdict};
 pub use notes::{Operator, Via};
+pub use replays::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview};

@@ -212,9 +212,14 @@ impl Stage {
         becomes(name, wanted, async || self.scrape().await.sum(name, labels)).await;
     }
 
+    /// The admin listener of the daemon in this process.
+    pub fn admin(&self) -> SocketAddr {
+        self.daemon.as_ref().expect("it runs").admin()
+    }
+
     /// What the daemon's `/metrics` says now.
     pub async fn scrape(&self) -> Scrape {
-        Scrape::of(self.daemon.as_ref().expect("it runs").admin()).await
+        Scrape::of(self.admin()).await
     }
 
     /// Waits until the gateway has read so many submits, and returns them.

@@ -250,6 +250,15 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("reroute", move |tables, now| Ok(tables.reroute(from, to, limit, now))))
     }
 
+    /// No operator is in the simulation.
+    fn replay(&self, _: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+        Box::pin(async { Ok(false) })
+    }
+
+    fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {
         Box::pin(self.statement("parked", |tables, now| Ok(tables.parked(now))))
     }

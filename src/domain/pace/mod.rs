@@ -280,6 +280,11 @@ impl Pacer {
         self.account_wakes[account] = self.circuit.probe_at();
     }
 
+    /// All of them: it may have been the circuit's probe, and while that is out nobody else is woken.
+    fn advance_accounts(&mut self, now: Tick) {
+        (0..self.accounts.len()).for_each(|account| self.advance_account(account, now));
+    }
+
     fn grant(&mut self, ticket: Ticket, now: Tick) {
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         entry.stage = Stage::Granted;
@@ -374,7 +379,7 @@ impl Pacer {
         if !self.by_outcome {
             self.leave_lane(mobile, ticket, now);
         }
-        self.advance_account(entry.request.account, now);
+        self.advance_accounts(now);
     }
 
     /// Nothing more is done for a job that was granted: its outcome is committed.
@@ -399,7 +404,7 @@ impl Pacer {
         }
         self.circuit.abandoned();
         self.leave_lane(mobile, ticket, now);
-        self.advance_account(account, now);
+        self.advance_accounts(now);
     }
 
     /// A granted job is held by Postgres, or by the hour, until the park's due time: its tokens are given

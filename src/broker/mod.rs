@@ -7,12 +7,14 @@
 mod ack;
 mod connect;
 mod consume;
+mod depths;
 pub mod probe;
 mod properties;
 mod publish;
 mod topology;
 
 pub use consume::JobSource;
+pub use depths::{Depth, Depths};
 pub use publish::{JobPublisher, Message};
 
 /// RabbitMQ cannot be reached, or refuses what is asked.

@@ -38,7 +38,7 @@ impl Topology {
     }
 
     /// Messages that took the process down again and again.
-    fn dead(&self) -> String {
+    pub fn dead(&self) -> String {
         format!("{}.dead", self.prefix)
     }
 

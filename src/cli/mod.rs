@@ -13,6 +13,7 @@ pub mod run;
 pub mod send;
 pub mod simulate;
 mod table;
+pub mod top;
 mod when;
 
 use std::path::PathBuf;
@@ -60,6 +61,7 @@ enum Command {
     Jobs(jobs::JobsArgs),
     Accounts(accounts::AccountsArgs),
     Rejections(rejections::RejectionsArgs),
+    Top(top::TopArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Completions(completions::CompletionsArgs),
 }
@@ -81,6 +83,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Rejections(args) => single(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Top(args) => threaded(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),
     }

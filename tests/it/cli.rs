@@ -4,4 +4,5 @@ mod check;
 mod queries;
 mod send;
 mod story;
+mod top;
 mod usage;

@@ -5,7 +5,9 @@ use crate::support::dispatcher;
 #[test]
 fn help_is_useful_for_every_command() {
     let help = dispatcher(&["--help"]).ok();
-    for command in ["run", "migrate", "check", "send", "jobs", "accounts", "rejections", "simulate", "completions"] {
+    for command in
+        ["run", "migrate", "check", "send", "jobs", "accounts", "rejections", "top", "simulate", "completions"]
+    {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         let help = dispatcher(&[command, "--help"]).ok();
         assert!(help.contains("Examples:") && help.contains(&format!("dispatcher {command}")), "{help}");
@@ -31,6 +33,8 @@ fn wrong_usage_exits_2() {
         &["send", "jobs.jsonl"],
         &["send", "--all-or-nothing", "--id", "a"],
         &["completions", "tcsh"],
+        &["top", "--url", "https://x"],
+        &["top", "--interval", "1ms"],
     ] {
         let ended = dispatcher(arguments).run();
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}: {ended:?}");

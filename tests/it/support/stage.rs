@@ -191,6 +191,11 @@ impl Stage {
         self.job(id, |job| job.state == state).await
     }
 
+    /// Where the daemon in this process answers.
+    pub fn admin(&self) -> SocketAddr {
+        self.daemon.as_ref().expect("it runs").admin()
+    }
+
     /// Waits until a metric has this value: see [`Scrape::sum`].
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)], wanted: f64) {
         becomes(name, wanted, async || self.scrape().await.sum(name, labels)).await;
@@ -198,7 +203,7 @@ impl Stage {
 
     /// What the daemon's `/metrics` says now.
     pub async fn scrape(&self) -> Scrape {
-        Scrape::of(self.daemon.as_ref().expect("it runs").admin()).await
+        Scrape::of(self.admin()).await
     }
 
     /// Waits until the gateway has read so many submits, and returns them.

@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop clean test bench lint
+.PHONY: help demo up stop clean test bench chaos lint
 
 # rustup's cargo, also where the shell's start files were not read.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -31,12 +31,16 @@ clean: ## stop, and remove the services' data
 test: up ## all tests, on the real services
 	@$(services) tools
 	@eval "$$($(services) env)"; failed=0; \
+	$(services) promtool test rules deploy/prometheus/tests/*.yml || failed=1; \
 	cargo test --locked --lib --bins --tests --no-fail-fast || failed=1; \
 	cargo test --locked --doc || failed=1; \
 	exit $$failed
 
 bench: up ## throughput and latency of the whole chain, release build (BENCH_ARGS=--quick)
 	@eval "$$($(services) env)"; cargo bench --locked --bench throughput -- $(BENCH_ARGS)
+
+chaos: ## kill the daemon and its services while it works, and lay the books side by side (CHAOS_ARGS=--seed 7)
+	@deploy/local/chaos.sh $(CHAOS_ARGS)
 
 lint: ## format, clippy, rustdoc, and shellcheck where installed
 	cargo fmt --check

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use crate::broker::{JobPublisher, JobSource};
+use crate::broker::{EventPublisher, JobPublisher, JobSource, QueueWatch};
 use crate::config::{self, Config};
 use crate::dispatch::health::{Health, Part};
 use crate::dispatch::metrics::Metrics;
@@ -25,6 +26,8 @@ use crate::domain::pace::bucket::Bucket;
 use crate::domain::retry::RetryPolicy;
 use crate::gateway::{Accounts, Client, ClientOptions, Credentials};
 use crate::store::{self, MigrationError, ShardLease, Store};
+use crate::systemd::{self, Vital};
+use crate::telemetry;
 use crate::web::{self, Status};
 
 /// Between two looks at Postgres.
@@ -34,11 +37,22 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// A running daemon.
 pub struct App {
+    config: Config,
+    tempo: Tempo,
     admin: SocketAddr,
-    shard: Shard,
+    /// None only while [`App::reload`] puts another in its place.
+    shard: Option<Shard>,
+    ports: Ports,
+    metrics: Metrics,
+    health: Arc<Health>,
     publisher: Arc<JobPublisher>,
+    announcer: Arc<EventPublisher>,
     store: Store,
     watch: JoinHandle<()>,
+    queues: Arc<QueueWatch>,
+    count: JoinHandle<()>,
+    vital: Vital,
+    beat: JoinHandle<()>,
     web: JoinHandle<()>,
     close_web: oneshot::Sender<()>,
 }
@@ -69,6 +83,8 @@ impl App {
     /// lacks its migrations.
     pub async fn start(config: &Config, migrate: bool, tempo: Tempo) -> anyhow::Result<App> {
         let metrics = Metrics::new();
+        metrics.begin_accounts(config.accounts.keys().map(String::as_str));
+        metrics.callbacks_enabled.set(i64::from(config.callbacks.secret.is_some()));
         let health = Arc::new(Health::starting());
         let store = open_store(config)?;
         let gateway = gateway(config)?;
@@ -80,21 +96,74 @@ impl App {
         let shown = Arc::new(Shown { health: health.clone(), metrics: metrics.clone() });
         let (close_web, closed) = oneshot::channel::<()>();
         let web = tokio::spawn(web::serve(listener, shown, closed));
+        let vital = Vital::default();
+        vital.add(web.abort_handle());
+        let beat = systemd::beat(vital.clone(), status_line(health.clone(), metrics.clone()));
         prepare(config, &store, migrate, &health).await?;
+        systemd::ready();
         let watch = tokio::spawn(watch_postgres(config.clone(), store.clone(), health.clone()));
+        let queues = Arc::new(QueueWatch::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
+        let count = tokio::spawn(count_queues(queues.clone(), metrics.clone(), tempo.gauges));
         let publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
-        let store_port = Arc::new(store.clone());
-        let ports = Ports {
-            ledger: store_port.clone(),
-            upkeep: store_port,
-            publisher: publisher.clone(),
-            source: Arc::new(JobSource::new(&config.rabbitmq.url, &config.rabbitmq.prefix, config.rabbitmq.prefetch)),
-            lease: Arc::new(ShardLease::new(&config.postgres.url, &config.rabbitmq.prefix)),
+        let announcer = Arc::new(EventPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
+        let ports = ports(config, &store, publisher.clone(), announcer.clone(), gateway);
+        let shard = Shard::start(settings(config, tempo), ports.clone(), metrics.clone(), health.clone());
+        for task in [watch.abort_handle(), count.abort_handle(), shard.abort_handle()] {
+            vital.add(task);
+        }
+        let config = config.clone();
+        Ok(App {
+            config,
+            tempo,
+            admin,
+            shard: Some(shard),
+            ports,
+            metrics,
+            health,
+            publisher,
+            announcer,
+            store,
+            watch,
+            queues,
+            count,
+            vital,
+            beat,
+            web,
+            close_web,
+        })
+    }
+
+    /// Goes on with another configuration: accounts, limits, codes, and whatever else needs no other
+    /// connection or listener. What is on the wire finishes first, what waits in memory goes back to
+    /// RabbitMQ; as after a start, every number counts as just used.
+    ///
+    /// # Errors
+    /// When a key changed that needs a restart, or the gateway client cannot be set up. Nothing has
+    /// changed then.
+    pub async fn reload(&mut self, config: Config) -> anyhow::Result<()> {
+        let fixed = self.config.needs_restart(&config);
+        anyhow::ensure!(fixed.is_empty(), "{}: only a restart can change this", fixed.join(", "));
+        let gateway = gateway(&config)?;
+        telemetry::logging::set_level(&config.log.level)?;
+        if let Some(shard) = self.shard.take() {
+            self.vital.remove(&shard.abort_handle());
+            shard.stop().await;
+        }
+        let store = Arc::new(self.store.with_lease(lease(&config)).with_limits(config.limits.windows));
+        self.ports = Ports {
+            ledger: store.clone(),
+            upkeep: store.clone(),
+            outbox: store,
             gateway: Arc::new(gateway),
-            chance: Arc::new(System),
+            ..self.ports.clone()
         };
-        let shard = Shard::start(settings(config, tempo), ports, metrics, health);
-        Ok(App { admin, shard, publisher, store, watch, web, close_web })
+        self.metrics.forget_accounts();
+        let settings = settings(&config, self.tempo);
+        let shard = Shard::start(settings, self.ports.clone(), self.metrics.clone(), self.health.clone());
+        self.vital.add(shard.abort_handle());
+        self.shard = Some(shard);
+        self.config = config;
+        Ok(())
     }
 
     /// Where the admin listener is.
@@ -105,36 +174,73 @@ impl App {
     /// Drains and ends everything, the last started first. Returns the attempts that were still on
     /// the wire at the deadline.
     pub async fn stop(self) -> usize {
-        let unfinished = self.shard.stop().await;
+        self.vital.clear();
+        systemd::stopping();
+        let unfinished = match self.shard {
+            Some(shard) => shard.stop().await,
+            None => 0,
+        };
+        self.announcer.close().await;
         self.publisher.close().await;
+        self.count.abort();
         self.watch.abort();
+        // A look that hangs holds the connection: do not wait for it.
+        let _ = tokio::time::timeout(LIMIT, self.queues.close()).await;
         let _ = self.close_web.send(());
         let _ = self.web.await;
         // A batch that Postgres never took may hold a connection: do not wait for it.
         let _ = tokio::time::timeout(LIMIT, self.store.close()).await;
+        self.beat.abort();
         unfinished
     }
 }
 
-/// Runs the daemon until SIGTERM or Ctrl-C.
+/// Runs the daemon until SIGTERM or Ctrl-C. With SIGHUP it takes up what `load` reads.
 ///
 /// # Errors
 /// When it cannot start: the address is taken, or the database lacks its migrations.
-pub async fn run(config: Config, migrate: bool) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    migrate: bool,
+    load: impl Fn() -> Result<Config, config::Problems>,
+) -> anyhow::Result<()> {
     let stop = stop_signal()?;
+    let mut hangup = signal(SignalKind::hangup()).context("signals cannot be handled")?;
     tokio::pin!(stop);
-    let app = tokio::select! {
+    let mut app = tokio::select! {
         started = App::start(&config, migrate, Tempo::default()) => started?,
         () = &mut stop => return Ok(()),
     };
     info!(version = env!("CARGO_PKG_VERSION"), admin = %app.admin(), "dispatcher runs");
-    stop.await;
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            _ = hangup.recv() => take_up(&mut app, load()).await,
+        }
+    }
     info!("told to stop");
     match app.stop().await {
         0 => info!("all that was on the wire has finished: goodbye"),
         left => warn!(left, "attempts were still on the wire: they will be settled as unknown"),
     }
     Ok(())
+}
+
+/// A bad configuration changes nothing and says so.
+async fn take_up(app: &mut App, loaded: Result<Config, config::Problems>) {
+    let config = match loaded {
+        Ok(config) => config,
+        Err(problems) => {
+            problems.iter().for_each(|problem| error!(%problem, "the new configuration is wrong: nothing was changed"));
+            return;
+        }
+    };
+    match app.reload(config).await {
+        Ok(()) => info!("the new configuration is in force"),
+        Err(error) => {
+            error!(error = format!("{error:#}"), "the new configuration is not taken up: nothing was changed")
+        }
+    }
 }
 
 /// Waits for Postgres, and makes sure of the schema.
@@ -153,6 +259,8 @@ async fn prepare(config: &Config, store: &Store, migrate: bool, health: &Health)
         health.down(Part::Postgres, reason.clone());
         if !announced {
             error!(reason, "waiting for Postgres");
+            // For the service manager this is started: it must not end what waits.
+            systemd::ready();
             announced = true;
         }
         tokio::time::sleep(LOOK).await;
@@ -172,7 +280,6 @@ async fn probe(config: &Config) -> Result<(), String> {
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
     Ok(async move {
@@ -204,6 +311,24 @@ async fn watch_postgres(config: Config, store: Store, health: Arc<Health>) {
     }
 }
 
+/// Keeps the gauges of RabbitMQ's queues. That it cannot be reached is the consumer's to say.
+async fn count_queues(queues: Arc<QueueWatch>, metrics: Metrics, every: Duration) {
+    loop {
+        let depths = tokio::time::timeout(LIMIT, queues.depths()).await;
+        metrics.set_queues(depths.ok().and_then(Result::ok).as_deref());
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// In a line, for the service manager.
+fn status_line(health: Arc<Health>, metrics: Metrics) -> impl Fn() -> String + Send + 'static {
+    move || match health.reasons() {
+        reasons if !reasons.is_empty() => format!("not ready: {}", reasons.join("; ")),
+        _ if metrics.rabbitmq_connected.get() == 1 => "consuming".to_owned(),
+        _ => "standing by: another replica consumes".to_owned(),
+    }
+}
+
 fn note_postgres(health: &Health, reason: String) {
     if health.down(Part::Postgres, reason.clone()) {
         warn!(reason, "Postgres is away");
@@ -211,8 +336,14 @@ fn note_postgres(health: &Health, reason: String) {
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let lease = config.gateway.timeout + CLAIM_MARGIN;
-    Ok(Store::new(&config.postgres.url, config.postgres.max_connections, lease)?)
+    let open = if config.events.enabled { Store::new } else { Store::silent };
+    let store = open(&config.postgres.url, config.postgres.max_connections, lease(config))?;
+    Ok(store.with_limits(config.limits.windows))
+}
+
+/// How long a claim protects its attempt.
+fn lease(config: &Config) -> Duration {
+    config.gateway.timeout + CLAIM_MARGIN
 }
 
 fn gateway(config: &Config) -> anyhow::Result<Accounts> {
@@ -238,6 +369,28 @@ pub(crate) fn client_options(gateway: &config::Gateway, max_idle: usize) -> Clie
     }
 }
 
+fn ports(
+    config: &Config,
+    store: &Store,
+    publisher: Arc<JobPublisher>,
+    announcer: Arc<EventPublisher>,
+    gateway: Accounts,
+) -> Ports {
+    let rabbitmq = &config.rabbitmq;
+    let store = Arc::new(store.clone());
+    Ports {
+        ledger: store.clone(),
+        upkeep: store.clone(),
+        outbox: store,
+        publisher,
+        announcer,
+        source: Arc::new(JobSource::new(&rabbitmq.url, &rabbitmq.prefix, rabbitmq.prefetch)),
+        lease: Arc::new(ShardLease::new(&config.postgres.url, &rabbitmq.prefix)),
+        gateway: Arc::new(gateway),
+        chance: Arc::new(System),
+    }
+}
+
 fn settings(config: &Config, tempo: Tempo) -> Settings {
     let index = |name: &String| config.accounts.keys().position(|other| other == name);
     let accounts = config.accounts.iter().map(|(name, account)| AccountSettings {
@@ -258,10 +411,12 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         },
         accounts: accounts.collect(),
         mobile: Bucket { period: config.limits.mobile.period(), burst: config.limits.mobile_burst },
+        quiet: config.limits.quiet,
         retry: RetryPolicy::new(config.retry.max_attempts, config.retry.initial, config.retry.max),
         codes: config.codes.clone(),
         retention: config.retention.jobs,
         drain_timeout: config.drain_timeout,
+        events: config.events.enabled,
         tempo,
     }
 }

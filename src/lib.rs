@@ -37,7 +37,7 @@
 //! | what a message may hold | [`domain::message`] |
 //! | what a response code means | [`domain::codes`], [`domain::verdict`] |
 //! | when a job is tried again | [`domain::retry`], [`domain::decide`] |
-//! | who may go, and when | [`domain::pace`] |
+//! | who may go, and when | [`domain::pace`]; over hours and days [`domain::limits`], `store/policy.rs`; [`domain::quiet`] |
 //! | how a request is signed and a reply read | [`gateway`] |
 //! | SQL | [`store`], and `migrations/` |
 //! | queues and exchanges | [`broker`] |
@@ -61,6 +61,9 @@
 //! 2. [admit](dispatch::Desk::admit): commit that. For `Go` it is the claim: the row becomes `submitting`,
 //!    and a row in `attempts` begins. Many jobs share a commit ([`batch`](dispatch::batch)). An id that is
 //!    known is a repeat or a conflict, and goes no further.
+//!    What stands against an attempt is asked in the same statement (`store/policy.rs`): a number that has had
+//!    all that it may get over an hour or a day is [held](domain::pace::Pacer::held), a bulk job to a number
+//!    that wants none fails. Quiet hours are asked before, from the clock ([`domain::quiet`]).
 //! 3. [depart](dispatch::Desk::depart): take a place on the wire (`max_in_flight`) and the account's token.
 //!    A claim that has grown old meanwhile, or a job that has expired, stays.
 //! 4. [submit](dispatch::Desk::submit): [`Client::submit`](gateway::Client::submit) signs with the present
@@ -77,7 +80,8 @@
 //!
 //! What waits in Postgres comes back by the release duty (`dispatch/duties/release.rs`): rows that are due,
 //! or for which their account has room, become `queued` and are published again with their place in the
-//! order of arrival. They take the same path; only their claim is an update.
+//! order of arrival. They take the same path; only their claim is an update. What waited for the morning or for
+//! its number's window first joins the line for its account's room, since so many may be due at once.
 //!
 //! # The states
 //!
@@ -163,6 +167,7 @@ pub mod explain;
 pub mod gateway;
 pub mod simulator;
 pub mod store;
+pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod web;

@@ -69,6 +69,42 @@ apt_install() (
     } </dev/null >>"$LOCAL/apt.log" 2>&1 9>&-
 )
 
+# promtool: the path of one, installed or taken out of Debian's package of Prometheus. The package itself,
+# with its server and its system service, is not installed.
+promtool() {
+    local tools=$ROOT/target/tools package
+    if command -v promtool >/dev/null; then
+        type -P promtool && return 0
+    fi
+    if [ ! -x "$tools/promtool" ]; then
+        command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+            die "promtool, which tests the alerts, is missing, and this system has no apt-get." \
+                "Put promtool of a Prometheus release into the PATH, then run this again."
+        mkdir -p "$tools" "$LOCAL"
+        say "Fetching promtool ..."
+        package=$(cd "$tools" && fetch_package prometheus) ||
+            die "apt-get could not fetch the package prometheus; the log is $LOCAL/apt.log" \
+                "Check the network and /etc/apt/sources.list, or put a promtool into the PATH."
+        dpkg-deb --fsys-tarfile "$tools/$package" | tar -x --to-stdout ./usr/bin/promtool >"$tools/promtool.part" ||
+            die "the package $package holds no ./usr/bin/promtool."
+        rm -f "$tools/$package"
+        chmod 755 "$tools/promtool.part"
+        mv "$tools/promtool.part" "$tools/promtool"
+    fi
+    printf '%s\n' "$tools/promtool"
+}
+
+# fetch_package NAME: downloads it into the working directory and prints the file's name. Package lists
+# that are old, or were never read, are read first where that is allowed.
+fetch_package() {
+    local found
+    rm -f "$1"_*.deb
+    apt-get -q download "$1" >>"$LOCAL/apt.log" 2>&1 ||
+        { apt-get -q update && apt-get -q download "$1"; } </dev/null >>"$LOCAL/apt.log" 2>&1 || return 1
+    found=$(printf '%s\n' "$1"_*.deb)
+    [ -f "$found" ] && printf '%s\n' "$found"
+}
+
 # What was just installed for us must not turn up as a system service at the next boot.
 keep_disabled() {
     local package

@@ -115,3 +115,10 @@ postgres_stop() {
     as_postgres "$(postgres_tool pg_ctl)" -D "$POSTGRES_DATA" -m fast -w -t 60 stop >/dev/null
     say "PostgreSQL stopped."
 }
+
+# Every process of the server ends at once; the next start recovers from the log.
+postgres_crash() {
+    choose_postgres_user
+    as_postgres "$(postgres_tool pg_ctl)" -D "$POSTGRES_DATA" -m immediate -w -t 60 stop >/dev/null
+    postgres_start
+}

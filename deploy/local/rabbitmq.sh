@@ -91,6 +91,16 @@ rabbit_stop() {
     stop_recorded "$EPMD_PID" "RabbitMQ's port mapper" 5
 }
 
+# SIGKILL, and a start on the data that it leaves.
+rabbit_crash() {
+    local pid
+    pid=$(live_pid "$RABBIT_PID") || return 0
+    kill -KILL "$pid"
+    while live_pid "$RABBIT_PID" >/dev/null; do sleep 0.05; done
+    rabbit_start
+    rabbit_await
+}
+
 # rabbit_ctl ARGUMENTS…: rabbitmqctl on the private node.
 rabbit_ctl() (
     rabbit_env

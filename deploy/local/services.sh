@@ -8,6 +8,8 @@
 #   services.sh env      print AMQP_URL and DATABASE_URL as exports:  eval "$(… env)"
 #   services.sh clean    stop, then remove all data
 #   services.sh rabbitmqctl …    rabbitmqctl on the private node
+#   services.sh crash rabbitmq|postgres    kill it hard, and start it again on what is left
+#   services.sh promtool …       Prometheus' tool, fetched if it is missing
 #
 # Where AMQP_URL or DATABASE_URL is set, that service is used and none of its kind is started.
 # LOCAL_PORT_BASE (default 27600): the first of seven ports. LOCAL_DIR (default target/local): data.
@@ -78,6 +80,21 @@ down() {
     postgres_stop
 }
 
+# Without a chance to put anything in order, as after a power cut.
+crash() {
+    case $1 in
+        rabbitmq)
+            rabbit_running || die "RabbitMQ does not run here."
+            rabbit_crash
+            ;;
+        postgres)
+            postgres_running || die "PostgreSQL does not run here."
+            postgres_crash
+            ;;
+        *) die "crash what? rabbitmq or postgres." ;;
+    esac
+}
+
 clean() {
     # Only ever a directory that `up` made.
     if [ ! -e "$LOCAL/lock" ]; then
@@ -123,14 +140,24 @@ case ${1:-} in
     tools)
         lock
         install_missing pika
+        promtool >/dev/null
         ;;
     down) down ;;
     clean) clean ;;
     env) print_env ;;
     status) status ;;
+    crash)
+        lock
+        crash "${2:-}"
+        ;;
     rabbitmqctl)
         shift
         rabbit_ctl "$@"
+        ;;
+    promtool)
+        shift
+        tool=$(promtool)
+        exec "$tool" "$@"
         ;;
     *)
         sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2

@@ -1,25 +1,17 @@
-//! Publishing with confirms: the broker has it, or we know that we do not know.
+//! Jobs on their way into the queues.
 
 use std::borrow::Borrow;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use secrecy::SecretString;
-use tokio::sync::Mutex;
 
 use super::BrokerError;
-use super::connect::connect;
+use super::outlet::{Outgoing, Outlet, PERSISTENT, Verdict, WINDOW};
 use super::properties::{PUBLISHED_MS, RELEASED, TRACEPARENT};
-use super::topology::Topology;
 use crate::dispatch::ports::{Boxed, PublishError, Publisher, Released};
 use crate::domain::job::Job;
 use crate::domain::message::{self, Properties};
-
-/// AMQP's `persistent`.
-const PERSISTENT: u8 = 2;
-/// Publishes under way at a time: bounds memory, and the time until an error shows.
-const WINDOW: usize = 500;
 
 /// A job message, ready to be published.
 #[derive(Clone, Debug)]
@@ -47,40 +39,49 @@ impl Message {
         };
         Message { body, properties, seq: None }
     }
+
+    fn outgoing<'a>(&'a self, exchange: &'a str) -> Outgoing<'a> {
+        let Properties { message_id, routing_key, timestamp_ms, traceparent } = &self.properties;
+        let mut headers = FieldTable::default();
+        if let Some(ms) = timestamp_ms {
+            headers.insert(PUBLISHED_MS.into(), AMQPValue::LongLongInt(*ms));
+        }
+        if let Some(traceparent) = traceparent {
+            headers.insert(TRACEPARENT.into(), AMQPValue::LongString(traceparent.as_str().into()));
+        }
+        if let Some(seq) = self.seq {
+            headers.insert(RELEASED.into(), AMQPValue::LongLongInt(seq));
+        }
+        let mut properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_delivery_mode(PERSISTENT)
+            .with_headers(headers);
+        if let Some(id) = message_id {
+            properties = properties.with_message_id(id.as_str().into());
+        }
+        Outgoing { exchange, routing_key, mandatory: true, body: &self.body, properties }
+    }
 }
 
 /// A publisher of jobs, with a connection of its own that is made anew when it breaks.
 pub struct JobPublisher {
-    url: SecretString,
-    topology: Topology,
-    open: Mutex<Option<Open>>,
-}
-
-struct Open {
-    connection: Connection,
-    channel: Channel,
+    outlet: Outlet,
+    exchange: String,
 }
 
 impl JobPublisher {
     /// A publisher that connects when it is first used.
     pub fn new(url: &SecretString, prefix: &str) -> Self {
-        JobPublisher { url: url.clone(), topology: Topology::new(prefix), open: Mutex::new(None) }
+        let outlet = Outlet::new(url, prefix, "publisher");
+        let exchange = outlet.topology().jobs();
+        JobPublisher { outlet, exchange }
     }
 
     /// A publisher that is connected.
     pub async fn connect(url: &SecretString, prefix: &str) -> Result<Self, PublishError> {
         let publisher = Self::new(url, prefix);
-        let open = publisher.open().await.map_err(publish_error)?;
-        *publisher.open.lock().await = Some(open);
+        publisher.outlet.turn().await.map_err(publish_error)?.end();
         Ok(publisher)
-    }
-
-    async fn open(&self) -> Result<Open, BrokerError> {
-        let connection = connect(&self.url, "publisher").await?;
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        self.topology.declare(&channel).await?;
-        Ok(Open { connection, channel })
     }
 
     /// Publishes messages in order; returns when the broker has confirmed all. After an error any of
@@ -92,88 +93,36 @@ impl JobPublisher {
 
     /// Closes the connection.
     pub async fn close(&self) {
-        if let Some(open) = self.open.lock().await.take() {
-            let _ = open.connection.close(200, "bye".into()).await;
-        }
+        self.outlet.close().await;
     }
 
-    /// The lock is held for the whole batch: batches do not mix, so order is kept.
     async fn publish_all<M: Borrow<Message>>(&self, messages: impl Iterator<Item = M>) -> Result<(), PublishError> {
-        let mut guard = self.open.lock().await;
-        let open = match guard.take() {
-            Some(open) if open.channel.status().connected() => open,
-            _ => self.open().await.map_err(publish_error)?,
-        };
+        let mut turn = self.outlet.turn().await.map_err(publish_error)?;
         let mut messages = messages.peekable();
         while messages.peek().is_some() {
-            if let Err(error) = publish_window(&open.channel, &self.topology, messages.by_ref().take(WINDOW)).await {
-                let _ = open.connection.close(200, "bye".into()).await;
+            let window: Vec<M> = messages.by_ref().take(WINDOW).collect();
+            let outgoing = window.iter().map(|message| message.borrow().outgoing(&self.exchange));
+            if let Err(error) = all_taken(turn.window(outgoing).await) {
+                turn.abandon().await;
                 return Err(error);
             }
         }
-        *guard = Some(open);
+        turn.end();
         Ok(())
     }
 }
 
-/// All are sent before the first confirm is awaited; every confirm is awaited, even after an error,
-/// because lapin keeps the ones that nobody awaits.
-async fn publish_window<M: Borrow<Message>>(
-    channel: &Channel,
-    topology: &Topology,
-    messages: impl Iterator<Item = M>,
-) -> Result<(), PublishError> {
-    let mut confirms = Vec::with_capacity(WINDOW);
-    let mut failure = None;
-    for message in messages {
-        match publish_one(channel, topology, message.borrow()).await {
-            Ok(confirm) => confirms.push(confirm),
-            Err(error) => {
-                failure = Some(publish_error(error.into()));
-                break;
+fn all_taken(verdicts: Result<Vec<Verdict>, BrokerError>) -> Result<(), PublishError> {
+    for verdict in verdicts.map_err(publish_error)? {
+        match verdict {
+            Verdict::Taken => {}
+            Verdict::Unroutable => return Err(PublishError("no queue takes it".into())),
+            Verdict::Refused => {
+                return Err(PublishError("the broker refused it: a queue is full or has no leader".into()));
             }
         }
     }
-    for confirm in confirms {
-        let problem = match confirm.await {
-            Ok(Confirmation::Ack(None)) => continue,
-            // Mandatory and returned: no queue took it.
-            Ok(Confirmation::Ack(Some(_))) => PublishError("no queue takes it".into()),
-            Ok(Confirmation::Nack(_)) => PublishError("the broker refused it: a queue is full or has no leader".into()),
-            Ok(Confirmation::NotRequested) => PublishError("the channel gives no confirms".into()),
-            Err(error) => publish_error(error.into()),
-        };
-        failure.get_or_insert(problem);
-    }
-    failure.map_or(Ok(()), Err)
-}
-
-async fn publish_one(
-    channel: &Channel,
-    topology: &Topology,
-    message: &Message,
-) -> Result<lapin::PublisherConfirm, lapin::Error> {
-    let Properties { message_id, routing_key, timestamp_ms, traceparent } = &message.properties;
-    let mut headers = FieldTable::default();
-    if let Some(ms) = timestamp_ms {
-        headers.insert(PUBLISHED_MS.into(), AMQPValue::LongLongInt(*ms));
-    }
-    if let Some(traceparent) = traceparent {
-        headers.insert(TRACEPARENT.into(), AMQPValue::LongString(traceparent.as_str().into()));
-    }
-    if let Some(seq) = message.seq {
-        headers.insert(RELEASED.into(), AMQPValue::LongLongInt(seq));
-    }
-    let mut properties = BasicProperties::default()
-        .with_content_type("application/json".into())
-        .with_delivery_mode(PERSISTENT)
-        .with_headers(headers);
-    if let Some(id) = message_id {
-        properties = properties.with_message_id(id.as_str().into());
-    }
-    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-    let exchange = topology.jobs().into();
-    channel.basic_publish(exchange, routing_key.as_str().into(), options, &message.body, properties).await
+    Ok(())
 }
 
 impl Publisher for JobPublisher {

@@ -42,8 +42,8 @@ impl Topology {
         format!("{}.dead", self.prefix)
     }
 
-    /// Job events.
-    fn events(&self) -> String {
+    /// Events are published here, routing key = type.
+    pub fn events(&self) -> String {
         format!("{}.events", self.prefix)
     }
 

@@ -36,5 +36,6 @@ pub(super) async fn store(config: &Config) -> anyhow::Result<Store> {
         .map_err(|_| anyhow!("does not answer within {} s: check host and port of postgres.url", PATIENCE.as_secs()))
         .and_then(|probed| Ok(probed?))
         .context("Postgres")?;
-    Ok(Store::new(url, CONNECTIONS, LEASE)?)
+    let open = if config.events.enabled { Store::new } else { Store::silent };
+    Ok(open(url, CONNECTIONS, LEASE)?)
 }

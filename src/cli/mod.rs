@@ -73,7 +73,10 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     let json = cli.json;
     match cli.command {
-        Command::Run(args) => threaded(run::run(args, load(cli.config, Needs::Secrets)?)),
+        Command::Run(args) => {
+            let load = move || config::load(cli.config.as_deref(), config::environment(), Needs::Secrets);
+            threaded(run::run(args, load()?, load))
+        }
         Command::Migrate(args) => single(migrate::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Check(args) => {
             let loaded = config::load(cli.config.as_deref(), config::environment(), Needs::Secrets);
@@ -83,7 +86,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Rejections(args) => single(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
-        Command::Top(args) => threaded(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Top(args) => single(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),
     }

@@ -72,6 +72,16 @@ pub(super) fn tokens(reader: &Reader, tokens: &BTreeMap<String, Token>) {
     }
 }
 
+/// What was sent to a number is counted in the rows of its jobs, so these are kept for the longest window.
+pub(super) fn memory(reader: &Reader, config: &Config) {
+    let window = config.limits.windows.memory();
+    let (kept, path) = (config.retention.jobs, "retention.jobs");
+    if kept < window && reader.is_sound(path) && reader.is_sound("limits.mobile") {
+        let hours = window.as_secs() / 3_600;
+        reader.problem(path, format!("is shorter than the {hours} h that limits.mobile looks back: raise it to that"));
+    }
+}
+
 /// The private and the public listener do not share a port.
 pub(super) fn listeners(reader: &Reader, config: &Config) {
     let (admin, callbacks) = (config.admin.listen, config.callbacks.listen);

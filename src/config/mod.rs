@@ -19,11 +19,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::domain::codes::CodeTable;
 use crate::domain::job::OnUnknown;
+use crate::domain::limits::NumberLimits;
+use crate::domain::quiet::QuietHours;
 use crate::domain::rate::Rate;
 
 pub use crate::domain::wire::{Auth, Format, Method};
@@ -64,6 +66,8 @@ pub struct Config {
     pub codes: CodeTable,
     /// `[in_doubt]`
     pub in_doubt: InDoubt,
+    /// `[events]`
+    pub events: Events,
     /// `[retention]`
     pub retention: Retention,
     /// `[log]`
@@ -144,10 +148,14 @@ pub struct Account {
 /// `[limits]`: for every mobile number, whatever the account.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Default 1 a second.
+    /// The strictest over less than an hour. Default 1 a second.
     pub mobile: Rate,
     /// What may go to one number at once: 1 to 10,000. Default 1.
     pub mobile_burst: u32,
+    /// Those over hours and days. Default none.
+    pub windows: NumberLimits,
+    /// `[limits.quiet_hours]`. Default none.
+    pub quiet: QuietHours,
 }
 
 /// `[retry]`: exponential backoff.
@@ -166,6 +174,13 @@ pub struct Retry {
 pub struct InDoubt {
     /// For jobs that do not say. Default hold.
     pub on_unknown: OnUnknown,
+}
+
+/// `[events]`: what publishers are told of their jobs.
+#[derive(Clone, Debug)]
+pub struct Events {
+    /// Whether changes of jobs are announced on the exchange of events. Default true.
+    pub enabled: bool,
 }
 
 /// `[retention]`
@@ -236,6 +251,37 @@ impl Config {
     /// The account of that name.
     pub fn account(&self, name: &str) -> Option<&Account> {
         self.accounts.get(name)
+    }
+
+    /// The keys whose values in `new` a running daemon cannot take up: connections and listeners.
+    pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
+        fn secret(secret: &SecretString) -> &str {
+            secret.expose_secret()
+        }
+        let (amqp, new_amqp) = (&self.rabbitmq, &new.rabbitmq);
+        let (postgres, new_postgres) = (&self.postgres, &new.postgres);
+        let tokens = |config: &Config| -> Vec<_> {
+            let token = |(name, token): (&String, &Token)| {
+                (name.clone(), token.role, token.token.as_ref().map(|token| secret(token).to_owned()))
+            };
+            config.admin.tokens.iter().map(token).collect()
+        };
+        let callbacks = |config: &Config| {
+            let Callbacks { listen, secret: word, allow } = &config.callbacks;
+            (*listen, word.as_ref().map(|word| secret(word).to_owned()), allow.clone())
+        };
+        let changes = [
+            ("rabbitmq.url", secret(&amqp.url) != secret(&new_amqp.url)),
+            ("rabbitmq.prefix", amqp.prefix != new_amqp.prefix),
+            ("rabbitmq.prefetch", amqp.prefetch != new_amqp.prefetch),
+            ("postgres.url", secret(&postgres.url) != secret(&new_postgres.url)),
+            ("postgres.max_connections", postgres.max_connections != new_postgres.max_connections),
+            ("log.format", self.log.format != new.log.format),
+            ("admin.listen", self.admin.listen != new.admin.listen),
+            ("admin.tokens", tokens(self) != tokens(new)),
+            ("callbacks", callbacks(self) != callbacks(new)),
+        ];
+        changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
     }
 
     /// The account of jobs that name none; `None` only where no account is configured.

@@ -154,6 +154,19 @@ impl<'r> Table<'r> {
         self.value(key, default, |text| one_of(text, words))
     }
 
+    /// `true` or `false`.
+    pub fn switch(&mut self, key: &str, default: bool) -> bool {
+        match self.take(key).map(|value| value.kind) {
+            None => default,
+            Some(ValueKind::Boolean(on)) => on,
+            Some(kind) => {
+                let words = [("true", true), ("false", false)];
+                let read = text(&Value::new(None, kind)).and_then(|text| one_of(text.trim(), &words));
+                self.sound(key, read).unwrap_or(default)
+            }
+        }
+    }
+
     /// A list; in the environment its items are separated by commas.
     pub fn list<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
         let items = match self.take(key).map(|value| value.kind) {

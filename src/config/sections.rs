@@ -8,11 +8,13 @@ use super::parse;
 use super::read::{Table, one_of};
 use super::secret::Presence;
 use super::{
-    Account, Admin, Auth, Callbacks, Config, Format, Gateway, InDoubt, Limits, Log, LogFormat, Method, Postgres,
-    Rabbitmq, Retention, Retry, Role, Token, cross,
+    Account, Admin, Auth, Callbacks, Config, Events, Format, Gateway, InDoubt, Limits, Log, LogFormat, Method,
+    Postgres, Rabbitmq, Retention, Retry, Role, Token, cross,
 };
 use crate::domain::codes::{Class, CodeTable};
-use crate::domain::job::OnUnknown;
+use crate::domain::job::{OnUnknown, Priority};
+use crate::domain::limits::NumberLimits;
+use crate::domain::quiet::{Quiet, QuietHours};
 use crate::domain::rate::Rate;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -33,6 +35,7 @@ pub(super) fn config(root: &mut Table) -> Config {
         retry: root.table("retry", retry),
         codes: root.table("codes", codes),
         in_doubt: root.table("in_doubt", in_doubt),
+        events: root.table("events", events),
         retention: root.table("retention", retention),
         log: root.table("log", log),
         drain_timeout: root.duration("drain_timeout", 15 * SECOND, Duration::ZERO..=HOUR),
@@ -42,6 +45,7 @@ pub(super) fn config(root: &mut Table) -> Config {
     cross::accounts(root.reader, &config.accounts);
     cross::tokens(root.reader, &config.admin.tokens);
     cross::listeners(root.reader, &config);
+    cross::memory(root.reader, &config);
     config.default_account = cross::default_account(root.reader, &config);
     config
 }
@@ -118,12 +122,20 @@ fn check_burst(table: &Table, burst_key: &str, burst: u32, rate_key: &str, rate:
 }
 
 fn limits(table: &mut Table) -> Limits {
+    let (short, windows) = NumberLimits::split(&table.list("mobile", Rate::parse));
     let limits = Limits {
-        mobile: table.rate("mobile", Rate::per_second(1)),
+        mobile: short.unwrap_or(Rate::per_second(1)),
         mobile_burst: table.integer("mobile_burst", 1, 1..=10_000),
+        windows,
+        quiet: table.table("quiet_hours", quiet_hours),
     };
     check_burst(table, "mobile_burst", limits.mobile_burst, "mobile", limits.mobile);
     limits
+}
+
+fn quiet_hours(table: &mut Table) -> QuietHours {
+    let mut quiet = |priority: Priority| table.optional(priority.as_str(), Quiet::parse);
+    QuietHours::new(quiet(Priority::High), quiet(Priority::Normal), quiet(Priority::Bulk))
 }
 
 fn retry(table: &mut Table) -> Retry {
@@ -162,6 +174,10 @@ fn codes(table: &mut Table) -> CodeTable {
 fn in_doubt(table: &mut Table) -> InDoubt {
     let words: Vec<_> = OnUnknown::ALL.iter().map(|word| (word.as_str(), *word)).collect();
     InDoubt { on_unknown: table.word("on_unknown", OnUnknown::Hold, &words) }
+}
+
+fn events(table: &mut Table) -> Events {
+    Events { enabled: table.switch("enabled", true) }
 }
 
 fn retention(table: &mut Table) -> Retention {

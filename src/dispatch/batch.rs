@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use super::health::{Health, Part};
 use super::metrics::Metrics;
 use super::ports::{Boxed, LedgerError};
 
@@ -40,9 +41,9 @@ impl<I, O, F> Run<I, O> for F where
 
 impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
     /// Starts the task that runs the batches; it ends when the batcher is dropped and all is done.
-    pub fn start(statement: &'static str, metrics: Metrics, run: impl Run<I, O>) -> Self {
+    pub fn start(statement: &'static str, metrics: Metrics, health: Arc<Health>, run: impl Run<I, O>) -> Self {
         let (rows, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(work(Worker { statement, metrics, run }, receiver));
+        tokio::spawn(work(Worker { statement, metrics, health, run }, receiver));
         Batcher { rows }
     }
 
@@ -59,6 +60,7 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
 struct Worker<R> {
     statement: &'static str,
     metrics: Metrics,
+    health: Arc<Health>,
     run: R,
 }
 
@@ -192,14 +194,18 @@ impl<R> Worker<R> {
             self.metrics.batch_seconds.with_label_values(&[self.statement]).observe(begun.elapsed().as_secs_f64());
             match outcome {
                 Ok(answers) => {
-                    if pause > FIRST_PAUSE {
+                    if self.health.up(Part::Statement(self.statement)) {
                         info!(statement = self.statement, rows = rows.len(), "Postgres is back");
                     }
                     return Ok(answers);
                 }
-                Err(LedgerError::Refused(why)) => return Err(Refused(why)),
+                Err(LedgerError::Refused(why)) => {
+                    self.health.up(Part::Statement(self.statement));
+                    return Err(Refused(why));
+                }
                 Err(LedgerError::Unavailable(why)) => {
-                    if pause == FIRST_PAUSE {
+                    let reason = format!("statement {} waits: {why}", self.statement);
+                    if self.health.down(Part::Statement(self.statement), reason) {
                         warn!(statement = self.statement, rows = rows.len(), why, "a batch waits for Postgres");
                     }
                     tokio::time::sleep(pause).await;
@@ -221,7 +227,7 @@ mod tests {
     async fn what_gathers_goes_together() {
         let sizes = Arc::new(Mutex::new(Vec::new()));
         let noted = sizes.clone();
-        let batcher = Arc::new(Batcher::start("test", Metrics::new(), move |rows: Arc<Vec<u32>>| {
+        let batcher = Arc::new(Batcher::start("test", Metrics::new(), Arc::default(), move |rows: Arc<Vec<u32>>| {
             noted.lock().unwrap().push(rows.len());
             Box::pin(async move {
                 tokio::task::yield_now().await;
@@ -251,7 +257,7 @@ mod tests {
     async fn it_tries_until_postgres_is_back() {
         let tries = Arc::new(AtomicUsize::new(0));
         let counted = tries.clone();
-        let batcher = Batcher::start("test", Metrics::new(), move |rows: Arc<Vec<u32>>| {
+        let batcher = Batcher::start("test", Metrics::new(), Arc::default(), move |rows: Arc<Vec<u32>>| {
             let away = counted.fetch_add(1, Ordering::SeqCst) < 5;
             let answer = if away { Err(LedgerError::Unavailable("away".into())) } else { Ok(rows.to_vec()) };
             Box::pin(std::future::ready(answer)) as Boxed<'static, _>
@@ -262,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_bad_row_does_not_hold_up_the_others() {
-        let batcher = Batcher::start("test", Metrics::new(), |rows: Arc<Vec<u32>>| {
+        let batcher = Batcher::start("test", Metrics::new(), Arc::default(), |rows: Arc<Vec<u32>>| {
             let bad = rows.contains(&13);
             let answer = if bad { Err(LedgerError::Refused("13".into())) } else { Ok(rows.to_vec()) };
             Box::pin(std::future::ready(answer)) as Boxed<'static, _>

@@ -20,9 +20,9 @@ use super::desk::{Desk, Notice};
 use super::pacer::Pace;
 use super::ports::*;
 use crate::domain::decide::{Facts, Next, decide};
-use crate::domain::job::{Job, Outcome, State, WaitReason};
+use crate::domain::job::{Job, Outcome, State, Timestamp, WaitReason};
 use crate::domain::message::{RejectReason, Rejection};
-use crate::domain::pace::{News, Ticket, Turn};
+use crate::domain::pace::{News, Park, Ticket, Turn};
 use crate::domain::verdict::{Answer, Reply, judge};
 
 /// A claim older than this does not leave any more: it protects its attempt for so long only, and
@@ -81,30 +81,50 @@ struct Attempt<'a> {
     resigned_before: bool,
 }
 
+/// What came of asking for a job's claim.
+enum Asked {
+    /// It may go.
+    Claimed(Claim),
+    /// It waits until then: its number has had all that it may get.
+    Held(Timestamp),
+    /// Nothing more is to be done for it here.
+    Done,
+}
+
 impl Desk {
     /// The path of one job.
     pub(super) async fn deliver(&self, parcel: &Parcel, start: Start) -> Delivered {
         let Some((entry, ticket)) = self.turn(parcel, start).await else { return Delivered::Left };
         let begun = Instant::now();
-        let claim = match self.admit(parcel, entry).await {
-            Ok(Some(claim)) => {
-                if let Some(ticket) = ticket {
-                    parcel.pace.act(|pacer, now| pacer.claimed(ticket, now));
-                }
-                claim
-            }
-            not_claimed => {
-                if let Some(ticket) = ticket {
-                    parcel.pace.act(|pacer, now| pacer.abandoned(ticket, now));
-                }
-                return if not_claimed.is_ok() { Delivered::Settled } else { Delivered::Unsettled };
-            }
+        let asked = self.admit(parcel, entry).await;
+        if let Some(ticket) = ticket {
+            self.tell_pacer(parcel, ticket, asked.as_ref().unwrap_or(&Asked::Done));
+        }
+        let claim = match asked {
+            Ok(Asked::Claimed(claim)) => claim,
+            Ok(Asked::Held(_) | Asked::Done) => return Delivered::Settled,
+            Err(_) => return Delivered::Unsettled,
         };
         let first = Attempt { parcel, claim, claimed: begun, ticket, resigned_before: false };
         match self.attempts(first).await {
             Ok(()) => Delivered::Settled,
             Err(_) => Delivered::Unsettled,
         }
+    }
+
+    /// A granted job is claimed, or gives its place back.
+    fn tell_pacer(&self, parcel: &Parcel, ticket: Ticket, asked: &Asked) {
+        match asked {
+            Asked::Claimed(_) => parcel.pace.act(|pacer, now| pacer.claimed(ticket, now)),
+            Asked::Held(until) => self.hold(parcel, ticket, WaitReason::NumberLimit, *until),
+            Asked::Done => parcel.pace.act(|pacer, now| pacer.abandoned(ticket, now)),
+        }
+    }
+
+    /// A granted job gives its place back, and stands before the next of its number when it is due.
+    fn hold(&self, parcel: &Parcel, ticket: Ticket, reason: WaitReason, until: Timestamp) {
+        let due = parcel.pace.tick_of(until, self.now());
+        parcel.pace.act(|pacer, now| pacer.held(ticket, Park { reason, due: Some(due), on_room: false }, now));
     }
 
     /// Waits for the job's turn. `None`: the session has ended.
@@ -122,33 +142,47 @@ impl Desk {
                 let seconds = &self.metrics.limiter_wait;
                 seconds.with_label_values(&["mobile"]).observe(waited.mobile.as_secs_f64());
                 seconds.with_label_values(&["account"]).observe(waited.account.as_secs_f64());
-                Some((Entry::Claim, Some(ticket)))
+                let Some(until) = self.quiet_until(parcel) else { return Some((Entry::Claim, Some(ticket))) };
+                // It waited in memory into the quiet hours.
+                self.hold(parcel, ticket, WaitReason::QuietHours, until);
+                Some((Entry::Wait { reason: WaitReason::QuietHours, due_at: Some(until), on_room: false }, None))
             }
             Turn::Park(park) => {
                 let now = self.now();
-                let due_at = park.due.map(|due| parcel.pace.wall(due, now));
+                let due_at = match park.reason {
+                    // To the second, which a way over the monotonic clock is not.
+                    WaitReason::QuietHours => self.quiet_until(parcel).or(Some(now)),
+                    _ => park.due.map(|due| parcel.pace.wall(due, now)),
+                };
                 Some((Entry::Wait { reason: park.reason, due_at, on_room: park.on_room }, None))
             }
             Turn::Expired => Some((Entry::Expired, None)),
         }
     }
 
-    /// Commits the claim, or what else is to become of the job. `None`: nothing more is to be done.
-    async fn admit(&self, parcel: &Parcel, entry: Entry) -> Result<Option<Claim>, Refused> {
+    /// The end of the quiet hours that it is now, if it is.
+    fn quiet_until(&self, parcel: &Parcel) -> Option<Timestamp> {
+        self.settings.quiet.ends(parcel.job.priority, self.now())
+    }
+
+    /// Commits the claim, or what else is to become of the job.
+    async fn admit(&self, parcel: &Parcel, entry: Entry) -> Result<Asked, Refused> {
         if parcel.released {
             match self.readmit(parcel, From::Queued, entry).await? {
-                Readmitted::Claimed(claim) => return Ok(Some(claim)),
+                Readmitted::Claimed(claim) => return Ok(Asked::Claimed(claim)),
+                Readmitted::Held(until) => return Ok(Asked::Held(until)),
+                Readmitted::Suppressed => self.note_suppressed(parcel),
                 Readmitted::Stored => self.note_entry(parcel, entry),
                 Readmitted::Elsewhere(state) => debug!(job = parcel.job.id, %state, "a second copy of a released job"),
                 // Postgres has lost the row, the broker not the message: it is a job all the same.
                 Readmitted::Missing => return self.admit_fresh(parcel, entry).await,
             }
-            return Ok(None);
+            return Ok(Asked::Done);
         }
         self.admit_fresh(parcel, entry).await
     }
 
-    async fn admit_fresh(&self, parcel: &Parcel, entry: Entry) -> Result<Option<Claim>, Refused> {
+    async fn admit_fresh(&self, parcel: &Parcel, entry: Entry) -> Result<Asked, Refused> {
         let row = Admission {
             job: parcel.job.clone(),
             account: self.account_name(parcel.account).to_owned(),
@@ -156,27 +190,26 @@ impl Desk {
             claim_id: self.next_claim(),
             entry,
         };
-        match self.admissions.commit(row).await? {
-            Admitted::Claimed(claim) => {
-                self.recent.insert(parcel.key);
-                return Ok(Some(claim));
-            }
-            Admitted::Stored => {
-                self.recent.insert(parcel.key);
-                self.note_entry(parcel, entry);
-            }
-            Admitted::Repeat(_) => {
-                self.recent.insert(parcel.key);
-                self.note_repeat(parcel.redelivered);
-            }
+        let admitted = self.admissions.commit(row).await?;
+        if admitted != Admitted::Conflict {
+            self.recent.insert(parcel.key);
+        }
+        match admitted {
+            Admitted::Claimed(claim) => return Ok(Asked::Claimed(claim)),
+            Admitted::Held(until) => return Ok(Asked::Held(until)),
+            Admitted::Suppressed => self.note_suppressed(parcel),
+            Admitted::Stored => self.note_entry(parcel, entry),
+            Admitted::Repeat(_) => self.note_repeat(parcel.redelivered),
             Admitted::Conflict => self.refuse_conflict(parcel).await?,
         }
-        Ok(None)
+        Ok(Asked::Done)
     }
 
     async fn readmit(&self, parcel: &Parcel, from: From, entry: Entry) -> Result<Readmitted, Refused> {
         let account = Some(self.account_name(parcel.account).to_owned());
-        let row = Readmission { id: parcel.job.id.clone(), account, claim_id: self.next_claim(), from, entry };
+        // A second signature goes in the place of the first.
+        let to = (from == From::Queued).then_some((parcel.job.mobile, parcel.job.priority));
+        let row = Readmission { id: parcel.job.id.clone(), account, to, claim_id: self.next_claim(), from, entry };
         self.readmissions.commit(row).await
     }
 
@@ -271,6 +304,9 @@ impl Desk {
         if attempt.parcel.job.is_expired(self.now()) {
             return Err("the job expired");
         }
+        if self.quiet_until(attempt.parcel).is_some() {
+            return Err("the quiet hours began");
+        }
         Ok(permit)
     }
 
@@ -349,10 +385,7 @@ impl Desk {
     fn count(&self, attempt: &Attempt<'_>, outcome: Outcome, state: State, code: Option<i64>) {
         let Parcel { job, account, .. } = attempt.parcel;
         let name = self.account_name(*account);
-        self.metrics.submission(name, outcome, code);
-        if state.is_settled() || state == State::InDoubt {
-            self.metrics.finished(name, state, code, 1);
-        }
+        self.metrics.ended(name, outcome, state, code);
         if let (State::Accepted, Some(published)) = (state, job.published_at) {
             let seconds = (self.now() - published).num_milliseconds().max(0) as f64 / 1_000.0;
             self.metrics.latency_seconds.with_label_values(&[job.priority.as_str()]).observe(seconds);
@@ -361,10 +394,17 @@ impl Desk {
 
     fn note_entry(&self, parcel: &Parcel, entry: Entry) {
         match entry {
-            Entry::Expired => self.metrics.finished(self.account_name(parcel.account), State::Expired, None, 1),
+            Entry::Expired => {
+                self.metrics.finished(self.account_name(parcel.account), State::Expired, None, 1);
+                self.announced.notify_one();
+            }
             Entry::Wait { on_room: true, .. } => self.note_parked(parcel),
             Entry::Wait { .. } | Entry::Claim => {}
         }
+    }
+
+    fn note_suppressed(&self, parcel: &Parcel) {
+        self.metrics.finished(self.account_name(parcel.account), State::Failed, None, 1);
     }
 
     /// Postgres has a job that waits for its account.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batcher;
@@ -23,6 +23,10 @@ pub struct Ports {
     pub upkeep: Arc<dyn Upkeep>,
     /// RabbitMQ, for released jobs.
     pub publisher: Arc<dyn Publisher>,
+    /// Postgres, for events that are not published yet.
+    pub outbox: Arc<dyn Outbox>,
+    /// RabbitMQ, for events.
+    pub announcer: Arc<dyn Announcer>,
     /// RabbitMQ, for what arrives.
     pub source: Arc<dyn Source>,
     /// The right to serve a shard.
@@ -58,6 +62,8 @@ pub struct Desk {
     /// take it at random, and some wait for long.
     pub(super) departures: Vec<Mutex<()>>,
     pub(super) recent: Recent,
+    /// A hint that there may be events to publish.
+    pub(super) announced: Arc<Notify>,
     notices: mpsc::UnboundedSender<Notice>,
     /// Jobs under way, so that a drain can wait for them.
     pub(super) tasks: TaskTracker,
@@ -80,26 +86,35 @@ impl Desk {
         let (notices, heeded) = mpsc::unbounded_channel();
         let ledger = || ports.ledger.clone();
         let (admit, readmit, record, refuse) = (ledger(), ledger(), ledger(), ledger());
+        let announced = Arc::new(Notify::new());
+        let recorded = announced.clone();
         let desk = Desk {
-            admissions: Batcher::start("admit", metrics.clone(), move |rows: Arc<Vec<Admission>>| {
+            admissions: Batcher::start("admit", metrics.clone(), health.clone(), move |rows: Arc<Vec<Admission>>| {
                 let ledger = admit.clone();
                 Box::pin(async move { ledger.admit(&rows).await }) as Boxed<'static, _>
             }),
-            readmissions: Batcher::start("readmit", metrics.clone(), move |rows: Arc<Vec<Readmission>>| {
-                let ledger = readmit.clone();
-                Box::pin(async move { ledger.readmit(&rows).await }) as Boxed<'static, _>
+            readmissions: Batcher::start(
+                "readmit",
+                metrics.clone(),
+                health.clone(),
+                move |rows: Arc<Vec<Readmission>>| {
+                    let ledger = readmit.clone();
+                    Box::pin(async move { ledger.readmit(&rows).await }) as Boxed<'static, _>
+                },
+            ),
+            records: Batcher::start("record", metrics.clone(), health.clone(), move |rows: Arc<Vec<Record>>| {
+                let (ledger, recorded) = (record.clone(), recorded.clone());
+                Box::pin(async move { ledger.record(&rows).await.inspect(|_| recorded.notify_one()) })
+                    as Boxed<'static, _>
             }),
-            records: Batcher::start("record", metrics.clone(), move |rows: Arc<Vec<Record>>| {
-                let ledger = record.clone();
-                Box::pin(async move { ledger.record(&rows).await }) as Boxed<'static, _>
-            }),
-            refusals: Batcher::start("refuse", metrics.clone(), move |rows: Arc<Vec<Refusal>>| {
+            refusals: Batcher::start("refuse", metrics.clone(), health.clone(), move |rows: Arc<Vec<Refusal>>| {
                 let ledger = refuse.clone();
                 Box::pin(async move { ledger.refuse(&rows).await }) as Boxed<'static, _>
             }),
             wires: settings.accounts.iter().map(|a| Semaphore::new(a.pace.max_in_flight as usize)).collect(),
             departures: settings.accounts.iter().map(|_| Mutex::new(())).collect(),
             recent: Recent::default(),
+            announced,
             notices,
             tasks: TaskTracker::new(),
             draining: AtomicBool::new(false),

@@ -10,8 +10,12 @@ pub enum Part {
     RabbitMq,
     /// The database.
     Postgres,
+    /// One kind of statement: Postgres may answer and refuse to write.
+    Statement(&'static str),
     /// The consumers on the job queues.
     Consumer,
+    /// The process itself.
+    Process,
 }
 
 impl Part {
@@ -19,8 +23,9 @@ impl Part {
     pub fn as_str(self) -> &'static str {
         match self {
             Part::RabbitMq => "rabbitmq",
-            Part::Postgres => "postgres",
+            Part::Postgres | Part::Statement(_) => "postgres",
             Part::Consumer => "consumer",
+            Part::Process => "dispatcher",
         }
     }
 }

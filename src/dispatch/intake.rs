@@ -86,7 +86,8 @@ impl Reception {
     fn line_up(&self, job: &Job, account: usize, seq: i64, standing: Standing, now: Timestamp) -> Start {
         let (mobile, priority) = (job.mobile, job.priority);
         let expires = job.expires_at.map(|at| self.pace.tick_of(at, now));
-        let request = |ticket| Request { ticket, mobile, account, priority, seq, standing, expires };
+        let quiet = self.desk.settings.quiet.ends(priority, now).map(|at| self.pace.tick_of(at, now));
+        let request = |ticket| Request { ticket, mobile, account, priority, seq, standing, expires, quiet };
         let (ticket, turn) = self.pace.enter(request);
         Start::Turn(ticket, turn)
     }
@@ -124,8 +125,8 @@ impl Reception {
 
 impl Desk {
     async fn shelve(&self, id: String, entry: Entry) -> Delivered {
-        let row =
-            Readmission { id, account: None, claim_id: self.next_claim(), from: super::ports::From::Queued, entry };
+        let from = super::ports::From::Queued;
+        let row = Readmission { id, account: None, to: None, claim_id: self.next_claim(), from, entry };
         match self.readmissions.commit(row).await {
             Ok(_) => Delivered::Settled,
             Err(_) => Delivered::Unsettled,

@@ -7,6 +7,7 @@ use prometheus::{
 };
 
 use crate::domain::codes;
+use crate::domain::event;
 use crate::domain::job::{Outcome, Priority, State, WaitReason};
 use crate::domain::message::RejectReason;
 
@@ -45,8 +46,16 @@ pub struct Metrics {
     pub batch_rows: HistogramVec,
     /// Time of a batch.
     pub batch_seconds: HistogramVec,
+    /// Events that are committed and not yet published.
+    pub events_pending: IntGauge,
+    events_published: IntCounterVec,
     /// Numbers whose token bucket is not full.
     pub tracked_mobiles: Gauge,
+    /// Jobs that failed because `retry.max_attempts` was used up.
+    retries_exhausted: IntCounterVec,
+    queue_messages: IntGaugeVec,
+    /// 1 where ihuyi's receipts are listened for.
+    pub callbacks_enabled: IntGauge,
 }
 
 /// Milliseconds to a minute.
@@ -94,10 +103,20 @@ impl Metrics {
             rabbitmq_connected: gauge(r, "rabbitmq_connected", "1 while this process consumes."),
             batch_rows: histograms(r, "postgres_batch_rows", "Rows in a batch.", &["statement"], &ROWS),
             batch_seconds: histograms(r, "postgres_batch_seconds", "Time of a batch.", &["statement"], &SECONDS),
+            events_pending: gauge(r, "events_pending", "Events that are committed and not yet published."),
+            events_published: counters(r, "events_published_total", "Events that the broker has taken.", &["type"]),
             tracked_mobiles: registered(
                 r,
                 Gauge::with_opts(opts("tracked_mobiles", "Numbers whose token bucket is not full.")),
             ),
+            retries_exhausted: counters(
+                r,
+                "retries_exhausted_total",
+                "Jobs that failed with their attempts used up.",
+                &["account"],
+            ),
+            queue_messages: gauges(r, "queue_messages", "Messages that stand ready in RabbitMQ.", &["queue"]),
+            callbacks_enabled: gauge(r, "callbacks_enabled", "1 where receipts are listened for."),
             registry: registry.clone(),
         };
         let build = gauges(r, "build_info", "Always 1.", &["version"]);
@@ -116,7 +135,47 @@ impl Metrics {
         }
         ["mobile", "account"].iter().for_each(|limiter| drop(self.limiter_wait.with_label_values(&[limiter])));
         RejectReason::ALL.iter().for_each(|r| drop(self.rejected.with_label_values(&[r.as_str()])));
+        event::TYPES.iter().for_each(|kind| drop(self.events_published.with_label_values(&[kind])));
         WaitReason::ALL.iter().for_each(|r| drop(self.waiting.with_label_values(&[r.as_str()])));
+    }
+
+    /// The accounts may be others from now on: gauges of those that are gone would stand for ever.
+    pub fn forget_accounts(&self) {
+        self.in_flight.reset();
+        self.account_paused.reset();
+        self.account_balance.reset();
+    }
+
+    /// All series of these accounts, at zero: see [`Metrics::begin_at_zero`].
+    pub fn begin_accounts<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        for name in names {
+            self.submissions.with_label_values(&[name, Outcome::Accepted.as_str(), &code_label(Some(codes::SUCCESS))]);
+            self.submissions.with_label_values(&[name, Outcome::NotSent.as_str(), &code_label(None)]);
+            self.submissions.with_label_values(&[name, Outcome::Unknown.as_str(), &code_label(None)]);
+            self.finished(name, State::Accepted, Some(codes::SUCCESS), 0);
+            self.finished(name, State::InDoubt, None, 0);
+            self.finished(name, State::Expired, None, 0);
+            self.finished(name, State::Failed, None, 0);
+            // -1 stands for all that ihuyi has not published.
+            for code in codes::published().chain([-1]).filter(|code| *code != codes::SUCCESS) {
+                self.finished(name, State::Failed, Some(code), 0);
+            }
+            self.retries_exhausted.with_label_values(&[name]);
+            self.submit_seconds.with_label_values(&[name]);
+            self.in_flight.with_label_values(&[name]);
+            self.account_paused.with_label_values(&[name]);
+        }
+    }
+
+    /// An attempt of `account` ended, and left its job in `state`.
+    pub fn ended(&self, account: &str, outcome: Outcome, state: State, code: Option<i64>) {
+        self.submission(account, outcome, code);
+        if state.is_settled() || state == State::InDoubt {
+            self.finished(account, state, code, 1);
+        }
+        if state == State::Failed && outcome != Outcome::Permanent {
+            self.retries_exhausted.with_label_values(&[account]).inc();
+        }
     }
 
     /// An attempt of `account` ended.
@@ -129,11 +188,30 @@ impl Metrics {
         self.finished.with_label_values(&[account, state.as_str(), &code_label(code)]).inc_by(jobs);
     }
 
+    /// The broker has taken an event.
+    pub fn event_published(&self, kind: &str) {
+        // Types of a newer version share one label.
+        let label = if event::TYPES.contains(&kind) { kind } else { "other" };
+        self.events_published.with_label_values(&[label]).inc();
+    }
+
     /// How many jobs wait for each reason; those not named do not.
     pub fn set_waiting(&self, by_reason: &[(WaitReason, i64)]) {
         for reason in WaitReason::ALL.iter().copied() {
             let jobs = by_reason.iter().find(|(r, _)| *r == reason).map_or(0, |(_, jobs)| *jobs);
             self.waiting.with_label_values(&[reason.as_str()]).set(jobs);
+        }
+    }
+
+    /// How many messages are ready in each queue; `None` while nobody knows.
+    pub fn set_queues(&self, depths: Option<&[(&str, u32)]>) {
+        match depths {
+            None => self.queue_messages.reset(),
+            Some(depths) => {
+                for (queue, messages) in depths {
+                    self.queue_messages.with_label_values(&[queue]).set(i64::from(*messages));
+                }
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::domain::decide::Decision;
+use crate::domain::event::Event;
 use crate::domain::job::{Job, OnUnknown, Payload, Priority, State, Timestamp, WaitReason};
 use crate::domain::message::{Properties, Rejection};
 use crate::domain::mobile::Mobile;
@@ -67,6 +68,11 @@ pub enum Admitted {
     Claimed(Claim),
     /// It waits, or has expired, as asked.
     Stored,
+    /// No attempt: its number has had all that it may get over a long window, which has room then. It
+    /// waits (`number_limit`).
+    Held(Timestamp),
+    /// No attempt: its number wants no bulk messages. It has failed (`suppressed`).
+    Suppressed,
     /// The id is known with the same payload.
     Repeat(State),
     /// The id is known with another payload.
@@ -98,6 +104,8 @@ pub struct Readmission {
     pub id: String,
     /// The account that sends it, where that may have changed.
     pub account: Option<String>,
+    /// Whom an attempt would reach, where the limits and wishes of its number are to be asked.
+    pub to: Option<(Mobile, Priority)>,
     /// See [`Admission::claim_id`].
     pub claim_id: i64,
     /// Nothing happens unless it is there.
@@ -113,6 +121,10 @@ pub enum Readmitted {
     Claimed(Claim),
     /// It waits, or has expired, as asked.
     Stored,
+    /// See [`Admitted::Held`].
+    Held(Timestamp),
+    /// See [`Admitted::Suppressed`].
+    Suppressed,
     /// It is elsewhere: another copy of its message was first, or it was cancelled.
     Elsewhere(State),
     /// Postgres does not know it.
@@ -211,7 +223,7 @@ pub struct Pause {
     pub refusals: bool,
 }
 
-/// Jobs that are parked for one account, or one number, when a replica takes over.
+/// Jobs that are parked for one account, number and reason when a replica takes over.
 #[derive(Clone, Debug)]
 pub struct ParkedJobs {
     /// The account.
@@ -224,6 +236,8 @@ pub struct ParkedJobs {
     pub due_at: Timestamp,
     /// They wait for room.
     pub on_room: bool,
+    /// What they wait for.
+    pub reason: WaitReason,
     /// How many.
     pub jobs: u32,
     /// The place of the first in the order of arrival.
@@ -239,14 +253,19 @@ pub struct Waiting {
     pub by_reason: Vec<(WaitReason, i64)>,
     /// In doubt.
     pub in_doubt: i64,
+    /// Events that are not published yet.
+    pub events: i64,
 }
 
 /// What the periodic duties ask of Postgres. Each is one short statement that any replica may run
 /// at the same time (`SKIP LOCKED`).
 pub trait Upkeep: Send + Sync + 'static {
-    /// Moves jobs that are due to `queued`, at most `limit`; those parked for a number's limiter a
-    /// little ahead of their slot. In order.
+    /// Moves jobs that are due to `queued`, at most `limit`, in order; those parked for a number's limiter
+    /// a little ahead of their slot. What [`Upkeep::wake`] wakes is none of them.
     fn release_due(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>>;
+    /// Jobs whose quiet hours or whose number's window have ended, at most `limit`, now wait for room; the
+    /// account and priority of each. So many may be due at once that they must go at its pace.
+    fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>>;
     /// Moves the oldest parked jobs of an account and priority to `queued`.
     fn release_room<'a>(
         &'a self,
@@ -275,6 +294,21 @@ pub trait Upkeep: Send + Sync + 'static {
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>>;
     /// Counts for the gauges.
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>>;
+}
+
+/// What is committed and not yet published to the exchange of events.
+pub trait Outbox: Send + Sync + 'static {
+    /// Deletes the rows `done`, and reads the oldest of the others but `aside`, at most `limit`, in order:
+    /// one statement. A row that a transaction under way will commit may come later than younger ones;
+    /// one job's never do.
+    fn turn<'a>(&'a self, done: &'a [i64], aside: &'a [i64], limit: u32) -> Boxed<'a, Result<Vec<Event>, LedgerError>>;
+}
+
+/// Publishes events to RabbitMQ.
+pub trait Announcer: Send + Sync + 'static {
+    /// Publishes in order; for each, whether the broker has it for everybody who listens. After an error
+    /// any of them may have arrived. May be cancelled: then the same holds.
+    fn announce<'a>(&'a self, events: &'a [Event]) -> Boxed<'a, Result<Vec<bool>, PublishError>>;
 }
 
 /// Publishes to RabbitMQ.

@@ -10,13 +10,13 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 pub struct Delays(ExponentialBackoff);
 
 impl Delays {
-    /// From 250 ms, doubling up to 5 s.
-    pub fn new() -> Self {
+    /// From `first`, doubling up to twenty times that.
+    pub fn new(first: Duration) -> Self {
         let policy = ExponentialBackoffBuilder::new()
-            .with_initial_interval(Duration::from_millis(250))
+            .with_initial_interval(first)
             .with_multiplier(2.0)
             .with_randomization_factor(0.0)
-            .with_max_interval(Duration::from_secs(5))
+            .with_max_interval(first * 20)
             .with_max_elapsed_time(None)
             .build();
         Delays(policy)
@@ -36,19 +36,13 @@ impl Delays {
     }
 }
 
-impl Default for Delays {
-    fn default() -> Self {
-        Delays::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn delays_grow_to_a_limit_and_never_end() {
-        let mut delays = Delays::new();
+        let mut delays = Delays::new(Duration::from_millis(250));
         assert_eq!(delays.next_delay(0.0), Duration::from_millis(250));
         assert_eq!(delays.next_delay(1.0), Duration::from_millis(250));
         let last = (0..100).map(|_| delays.next_delay(0.0)).last();

@@ -6,6 +6,7 @@ use crate::domain::codes::CodeTable;
 use crate::domain::message::Rules;
 use crate::domain::pace::account::AccountPace;
 use crate::domain::pace::bucket::Bucket;
+use crate::domain::quiet::QuietHours;
 use crate::domain::retry::RetryPolicy;
 
 /// One account.
@@ -28,6 +29,8 @@ pub struct Settings {
     pub accounts: Vec<AccountSettings>,
     /// Every number's bucket.
     pub mobile: Bucket,
+    /// When each priority is quiet.
+    pub quiet: QuietHours,
     /// When to retry.
     pub retry: RetryPolicy,
     /// What codes mean.
@@ -36,6 +39,8 @@ pub struct Settings {
     pub retention: Duration,
     /// How long what is on the wire may take to finish.
     pub drain_timeout: Duration,
+    /// Changes of jobs are published to the exchange of events.
+    pub events: bool,
     /// The pace of the periodic duties.
     pub tempo: Tempo,
 }
@@ -43,6 +48,8 @@ pub struct Settings {
 /// Intervals that are no configuration: the contract promises what follows from them.
 #[derive(Clone, Copy, Debug)]
 pub struct Tempo {
+    /// The first wait before connecting again; doubles up to twenty times this.
+    pub reconnect: Duration,
     /// Between two looks for jobs to release.
     pub release: Duration,
     /// A released job that has not come back after this long is released again.
@@ -59,11 +66,14 @@ pub struct Tempo {
     pub gauges: Duration,
     /// Between two batches of pruning.
     pub prune: Duration,
+    /// Between two looks for events that no hint announced.
+    pub events: Duration,
 }
 
 impl Default for Tempo {
     fn default() -> Self {
         Tempo {
+            reconnect: Duration::from_millis(250),
             release: Duration::from_millis(200),
             lost: Duration::from_secs(60),
             expire: Duration::from_secs(2),
@@ -72,6 +82,7 @@ impl Default for Tempo {
             probe: Duration::from_secs(60),
             gauges: Duration::from_secs(5),
             prune: Duration::from_secs(30),
+            events: Duration::from_secs(1),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tracing::{info, warn};
 
 use super::desk::{Desk, Notice, Ports};
@@ -41,10 +41,16 @@ impl Shard {
         Shard { desk, stop, supervisor }
     }
 
+    /// Tells whether its supervisor still runs.
+    pub fn abort_handle(&self) -> AbortHandle {
+        self.supervisor.abort_handle()
+    }
+
     /// Takes no new attempt, lets what is on the wire finish until the drain timeout, hands the
     /// rest back to the queues. Returns the jobs that did not finish in time.
     pub async fn stop(self) -> usize {
         self.desk.begin_drain();
+        self.desk.health.down(Part::Process, "stopping: it was told to; what is on the wire may finish");
         let _ = self.stop.send(true);
         // The supervisor ends the session once the tasks have ended or the time is up.
         if let Err(error) = self.supervisor.await {
@@ -59,7 +65,7 @@ async fn supervise(
     notices: Arc<Mutex<mpsc::UnboundedReceiver<Notice>>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut delays = Delays::new();
+    let mut delays = Delays::new(desk.settings.tempo.reconnect);
     let mut last_reason = String::new();
     while !*stop.borrow() {
         let begun = tokio::time::Instant::now();
@@ -69,7 +75,8 @@ async fn supervise(
             // Not yet consuming: nothing needs to be drained.
             () = stopped_early(&desk, &mut stop) => break,
         };
-        desk.health.down(Part::Consumer, "not consuming");
+        let why = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+        desk.health.down(Part::Consumer, format!("not consuming{why}"));
         desk.metrics.rabbitmq_connected.set(0);
         if begun.elapsed() > STOOD {
             delays.reset();
@@ -204,6 +211,7 @@ async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
             let former = Former {
                 due,
                 on_room: line.on_room,
+                reason: line.reason,
                 jobs: line.jobs,
                 first_seq: line.first_seq,
                 published: line.published_at,

@@ -236,6 +236,11 @@ pub fn cure(code: i64) -> Option<Words> {
     (!cure.en.is_empty()).then_some(cure)
 }
 
+/// Every code that ihuyi has published; they have five digits at most.
+pub fn published() -> impl Iterator<Item = i64> {
+    (0..=99_999).filter(|code| meaning(*code).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,11 +2,14 @@
 
 pub mod codes;
 pub mod decide;
+pub mod event;
 pub mod job;
 pub mod json;
+pub mod limits;
 pub mod message;
 pub mod mobile;
 pub mod pace;
+pub mod quiet;
 pub mod rate;
 pub mod retry;
 pub mod verdict;

@@ -53,6 +53,16 @@ impl Rate {
         Rate { count: count.clamp(1, 1_000_000), unit: Unit::Second }
     }
 
+    /// So many a unit.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// The unit's length: a second, a minute, an hour or a day.
+    pub fn window(self) -> Duration {
+        self.unit.length()
+    }
+
     /// The time between two tokens.
     pub fn period(self) -> Duration {
         self.unit.length() / self.count

@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use super::error::ledger_error;
 use crate::dispatch::ports::LedgerError;
+use crate::domain::limits::NumberLimits;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
@@ -26,6 +27,9 @@ pub(super) const SESSION: &str = "set synchronous_commit = on; set statement_tim
      set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_hashjoin = off; \
      set enable_mergejoin = off";
 
+/// Read by `announce!` of `events.rs`.
+const SILENT: &str = "set dispatcher.events = 'off'";
+
 /// How long to wait for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
 
@@ -35,6 +39,8 @@ pub struct Store {
     pub(super) pool: PgPool,
     /// How long a claim protects its attempt, in seconds.
     pub(super) lease_seconds: f64,
+    /// What one number may get over long windows.
+    pub(super) limits: NumberLimits,
 }
 
 /// The database has not the schema that this program needs.
@@ -54,6 +60,21 @@ pub enum MigrationError {
 impl Store {
     /// A pool for `url`. Connects when first used.
     pub fn new(url: &SecretString, max_connections: u32, lease: Duration) -> Result<Self, LedgerError> {
+        Self::with(url, max_connections, lease, "")
+    }
+
+    /// The same, for `[events] enabled = false`: what it changes is announced to nobody.
+    pub fn silent(url: &SecretString, max_connections: u32, lease: Duration) -> Result<Self, LedgerError> {
+        Self::with(url, max_connections, lease, SILENT)
+    }
+
+    /// `session`: what its connections are told besides.
+    fn with(
+        url: &SecretString,
+        max_connections: u32,
+        lease: Duration,
+        session: &'static str,
+    ) -> Result<Self, LedgerError> {
         let options = PgConnectOptions::from_str(url.expose_secret())
             .map_err(|_| LedgerError::Refused("postgres.url cannot be read".into()))?
             .application_name("dispatcher");
@@ -64,9 +85,24 @@ impl Store {
             // batch would double the round trips.
             .test_before_acquire(false)
             .max_lifetime(Duration::from_secs(30 * 60))
-            .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    connection.execute(SESSION).await?;
+                    if session.is_empty() { Ok(()) } else { connection.execute(session).await.map(drop) }
+                })
+            })
             .connect_lazy_with(options);
-        Ok(Store { pool, lease_seconds: lease.as_secs_f64() })
+        Ok(Store { pool, lease_seconds: lease.as_secs_f64(), limits: NumberLimits::default() })
+    }
+
+    /// The same, where one number may get so much over long windows: its claims ask.
+    pub fn with_limits(self, limits: NumberLimits) -> Self {
+        Store { limits, ..self }
+    }
+
+    /// The same, whose claims protect their attempts for `lease`.
+    pub fn with_lease(&self, lease: Duration) -> Self {
+        Store { lease_seconds: lease.as_secs_f64(), ..self.clone() }
     }
 
     /// Applies what is missing. Only one process at a time does; the others wait.

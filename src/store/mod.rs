@@ -6,6 +6,8 @@ mod connect;
 mod error;
 mod events;
 mod lease;
+pub mod operate;
+mod policy;
 mod probe;
 pub mod query;
 mod record;

@@ -25,7 +25,9 @@ fn wait_columns(next: &Next) -> (Option<&'static str>, Option<DateTime<Utc>>, bo
 impl Store {
     /// Ends attempts. Guarded: an outcome lands while its attempt is the job's last one and the job
     /// is still being settled; an acceptance lands even where the job was already taken for lost
-    /// (in doubt, or waiting to be resent), because it is known now. False where it did not land.
+    /// (in doubt, or waiting to be resent), because it is known now; also where an operator knew it before,
+    /// for its smsid. False where it did not land: a doubt does not land on a doubt, which was announced
+    /// already.
     /// An attempt that was taken for unknown is corrected by its late outcome; but one that gives the
     /// attempt back only together with its job, so that `jobs.attempts` stays the count of them.
     pub(super) async fn record_rows(&self, rows: &[Record]) -> Result<Vec<bool>, LedgerError> {
@@ -49,8 +51,9 @@ impl Store {
                      message = i.message, smsid = i.smsid, updated_at = now()
                  from input i
                  where j.id = i.id and j.requests = i.request
-                   and (j.state in ('submitting', 'in_doubt')
-                       or i.state = 'accepted' and j.state in ('waiting', 'queued'))
+                   and (j.state = 'submitting' or j.state = 'in_doubt' and i.state <> 'in_doubt'
+                       or i.state = 'accepted' and (j.state in ('waiting', 'queued')
+                           or j.state = 'accepted' and j.smsid is null))
                  returning j.id, j.mobile, j.account, j.state, j.code, j.message, j.smsid, j.metadata
              ), told as (",
             announce!("landed"),

@@ -23,6 +23,7 @@ impl Store {
                  select id, due_at from jobs
                  where state = 'waiting' and not on_room and due_at <= $1 + make_interval(secs => $2)
                    and (due_at <= $1 or wait_reason = 'rate_limited')
+                   and wait_reason not in ('quiet_hours', 'number_limit')
                  order by due_at, seq
                  limit $3
                  for update skip locked
@@ -40,6 +41,37 @@ impl Store {
             .await
             .map_err(ledger_error)?;
         in_order(&rows)
+    }
+
+    /// A morning's or a midnight's jobs go to the line of their account instead: RabbitMQ and the pacer
+    /// would only hand back what is more than seconds' worth.
+    pub(super) async fn wake_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<(String, Priority)>, LedgerError> {
+        let rows = sqlx::query(
+            "with due as (
+                 select id from jobs
+                 where state = 'waiting' and not on_room and due_at <= $1
+                   and wait_reason in ('quiet_hours', 'number_limit')
+                 order by due_at, seq
+                 limit $2
+                 for update skip locked
+             )
+             update jobs j
+             set wait_reason = 'rate_limited', due_at = now(), on_room = true, updated_at = now()
+             from due where j.id = due.id
+             returning j.account, j.priority",
+        )
+        .bind(now)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        rows.iter()
+            .map(|row| {
+                let priority = Priority::parse(row.try_get("priority").map_err(ledger_error)?)
+                    .ok_or_else(|| LedgerError::Refused("a job's priority cannot be read".into()))?;
+                Ok((row.try_get("account").map_err(ledger_error)?, priority))
+            })
+            .collect()
     }
 
     pub(super) async fn release_room_rows(

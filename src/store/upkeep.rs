@@ -181,11 +181,15 @@ impl Store {
 
     async fn parked_rows(&self) -> Result<Vec<ParkedJobs>, LedgerError> {
         let rows = sqlx::query(
-            "select account, mobile, priority, on_room, coalesce(max(due_at), now()) as due_at, count(*) as jobs,
-                 min(seq) as first_seq, max(published_at) as published_at
-             from jobs where state = 'waiting' and (wait_reason = 'rate_limited' or on_room)
-             group by account, mobile, priority, on_room",
+            "select account, mobile, priority, on_room, wait_reason, coalesce(max(due_at), now()) as due_at,
+                 count(*) as jobs, min(seq) as first_seq, max(published_at) as published_at
+             from jobs
+             where state = 'waiting' and (wait_reason in ('rate_limited', 'quiet_hours') or on_room
+                 or wait_reason = 'number_limit' and $1)
+             group by account, mobile, priority, on_room, wait_reason",
         )
+        // Without limits of ours it is the gateway that says how long each of these waits.
+        .bind(!self.limits.is_empty())
         .fetch_all(&self.pool)
         .await
         .map_err(ledger_error)?;
@@ -198,6 +202,8 @@ impl Store {
                     priority: Priority::parse(row.try_get("priority").map_err(ledger_error)?).ok_or_else(unreadable)?,
                     due_at: row.try_get("due_at").map_err(ledger_error)?,
                     on_room: row.try_get("on_room").map_err(ledger_error)?,
+                    reason: WaitReason::parse(row.try_get("wait_reason").map_err(ledger_error)?)
+                        .ok_or_else(unreadable)?,
                     jobs: row.try_get::<i64, _>("jobs").map_err(ledger_error)?.clamp(0, 1 << 30) as u32,
                     first_seq: row.try_get("first_seq").map_err(ledger_error)?,
                     published_at: row.try_get("published_at").map_err(ledger_error)?,
@@ -209,7 +215,8 @@ impl Store {
     async fn waiting_counts(&self) -> Result<Waiting, LedgerError> {
         let rows = sqlx::query(
             "select wait_reason, count(*) from jobs where state = 'waiting' group by wait_reason
-             union all select 'in_doubt', count(*) from jobs where state = 'in_doubt'",
+             union all select 'in_doubt', count(*) from jobs where state = 'in_doubt'
+             union all select 'events', count(*) from events",
         )
         .fetch_all(&self.pool)
         .await
@@ -218,9 +225,10 @@ impl Store {
         for row in &rows {
             let (word, jobs): (&str, i64) =
                 (row.try_get(0).map_err(ledger_error)?, row.try_get(1).map_err(ledger_error)?);
-            match WaitReason::parse(word) {
-                Some(reason) => waiting.by_reason.push((reason, jobs)),
-                None => waiting.in_doubt = jobs,
+            match (WaitReason::parse(word), word) {
+                (Some(reason), _) => waiting.by_reason.push((reason, jobs)),
+                (None, "events") => waiting.events = jobs,
+                (None, _) => waiting.in_doubt = jobs,
             }
         }
         Ok(waiting)
@@ -248,6 +256,10 @@ impl Ledger for Store {
 impl Upkeep for Store {
     fn release_due(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
         Box::pin(self.release_due_rows(now, limit))
+    }
+
+    fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>> {
+        Box::pin(self.wake_rows(now, limit))
     }
 
     fn release_room<'a>(

@@ -1,6 +1,7 @@
 //! Log lines on stderr: for people, or JSON for machines.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 
@@ -8,6 +9,11 @@ use crate::config::LogFormat;
 
 /// Libraries whose info and debug lines are about themselves.
 const NOISY: [&str; 7] = ["lapin", "async_rs", "sqlx", "hyper", "hyper_util", "reqwest", "rustls"];
+
+/// Changes the filter of the running subscriber.
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync>;
+
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
 
 /// Sends log lines of `level` and above to stderr from now on. `level` is what `log.level` takes: a
 /// level, or directives such as `info,dispatcher=debug`. The libraries below stay at `warn` unless a
@@ -19,10 +25,34 @@ pub fn init(level: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(directives(level))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error only says that there already is a subscriber: a second daemon in one test process.
-    let _ = match format {
-        LogFormat::Pretty => lines.compact().with_ansi(wants_colour()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
-    };
+    match format {
+        LogFormat::Pretty => {
+            let lines = lines.compact().with_ansi(wants_colour()).with_filter_reloading();
+            let handle = lines.reload_handle();
+            if lines.try_init().is_ok() {
+                let _ = SET_FILTER.set(Box::new(move |filter| handle.reload(filter)));
+            }
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_span_list(false).with_filter_reloading();
+            let handle = lines.reload_handle();
+            if lines.try_init().is_ok() {
+                let _ = SET_FILTER.set(Box::new(move |filter| handle.reload(filter)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Changes what is logged from now on; `level` is as in [`init`]. Does nothing before it.
+///
+/// # Errors
+/// When `level` is neither a level nor directives.
+pub fn set_level(level: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(directives(level))?;
+    if let Some(set) = SET_FILTER.get() {
+        set(filter)?;
+    }
     Ok(())
 }
 

@@ -132,6 +132,13 @@ pub async fn a_correction_keeps_the_count_of_attempts(pg: Pg) {
     assert_eq!(pg.outcome("resent", 1).await, Some(Outcome::Unknown));
 }
 
+pub async fn a_doubt_does_not_land_on_a_doubt(pg: Pg) {
+    pg.claimed("a").await;
+    assert!(pg.record("a", 1, Outcome::Unknown, Next::InDoubt).await);
+    assert!(!pg.record("a", 1, Outcome::Unknown, Next::InDoubt).await, "its owner hears nothing either");
+    assert_eq!(pg.kinds().await, ["job.in_doubt a"], "and nobody is told twice");
+}
+
 pub async fn a_message_that_is_no_job_is_kept(pg: Pg) {
     let refusal = Refusal {
         rejection: Rejection::new(RejectReason::BadJson, "the body is no valid JSON"),

@@ -1,9 +1,11 @@
 //! What the dispatcher relies on in `Ledger` and `Upkeep`, whoever implements them: the in-memory
 //! tables of the simulation and the real store pass the same cases.
 //!
-//! A binary names its fixture, a function `async fn(lease: Duration) -> Pg`, in [`conformance!`].
+//! A binary names its fixture, a function `async fn(terms: Terms) -> Pg`, in [`conformance!`].
 
 pub mod ledger;
+pub mod outbox;
+pub mod policy;
 pub mod upkeep;
 
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use dispatcher::dispatch::ports::*;
 use dispatcher::domain::decide::{Decision, Next};
 use dispatcher::domain::job::{Job, OnUnknown, Outcome, Payload, Priority, Timestamp, WaitReason};
+use dispatcher::domain::limits::{NumberLimits, Sliding};
 use dispatcher::domain::mobile::Mobile;
 use dispatcher::domain::verdict::Answer;
 
@@ -19,8 +22,38 @@ use dispatcher::domain::verdict::Answer;
 pub struct Pg {
     pub ledger: Arc<dyn Ledger>,
     pub upkeep: Arc<dyn Upkeep>,
+    pub outbox: Arc<dyn Outbox>,
     look: Box<dyn Look>,
     next: AtomicI64,
+}
+
+/// What a Postgres is told at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long a claim protects its attempt.
+    pub lease: std::time::Duration,
+    /// What one number may get over long windows.
+    pub limits: NumberLimits,
+}
+
+impl Terms {
+    pub fn usual() -> Terms {
+        Terms { lease: std::time::Duration::from_secs(60), limits: NumberLimits::default() }
+    }
+
+    /// Claims protect nothing.
+    pub fn no_lease() -> Terms {
+        Terms { lease: std::time::Duration::ZERO, ..Terms::usual() }
+    }
+
+    pub fn an_hour(most: u32) -> Terms {
+        let sliding = Some(Sliding { most, window: std::time::Duration::from_secs(3_600) });
+        Terms { limits: NumberLimits { sliding, daily: None }, ..Terms::usual() }
+    }
+
+    pub fn a_day(most: u32) -> Terms {
+        Terms { limits: NumberLimits { sliding: None, daily: Some(most) }, ..Terms::usual() }
+    }
 }
 
 /// What a case must see beside the ports. Lives as long as the case, and cleans up after it.
@@ -29,6 +62,10 @@ pub trait Look: Send + Sync {
     fn now(&self) -> Timestamp;
     /// How an attempt ended, if it did.
     fn outcome<'a>(&'a self, id: &'a str, attempt: u32) -> Boxed<'a, Option<Outcome>>;
+    /// An attempt began so much earlier.
+    fn backdate<'a>(&'a self, id: &'a str, attempt: u32, by: chrono::Duration) -> Boxed<'a, ()>;
+    /// The number wants no bulk messages.
+    fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()>;
 }
 
 /// A tick that the database's clock has certainly passed when it is asked again.
@@ -37,8 +74,8 @@ const TICK: std::time::Duration = std::time::Duration::from_millis(2);
 const LOOKS: u32 = 1_000;
 
 impl Pg {
-    pub fn new<P: Ledger + Upkeep>(port: Arc<P>, look: impl Look + 'static) -> Pg {
-        Pg { ledger: port.clone(), upkeep: port, look: Box::new(look), next: AtomicI64::new(1) }
+    pub fn new<P: Ledger + Upkeep + Outbox>(port: Arc<P>, look: impl Look + 'static) -> Pg {
+        Pg { ledger: port.clone(), upkeep: port.clone(), outbox: port, look: Box::new(look), next: AtomicI64::new(1) }
     }
 
     fn unique(&self) -> i64 {
@@ -60,7 +97,8 @@ impl Pg {
     }
 
     pub fn readmission(&self, id: &str, from: From, entry: Entry) -> Readmission {
-        Readmission { id: id.into(), account: None, claim_id: self.unique(), from, entry }
+        let to = (from == From::Queued).then_some((job(id).mobile, job(id).priority));
+        Readmission { id: id.into(), account: None, to, claim_id: self.unique(), from, entry }
     }
 
     pub async fn readmit(&self, id: &str, from: From, entry: Entry) -> Readmitted {
@@ -110,6 +148,12 @@ impl Pg {
 
     pub async fn outcome(&self, id: &str, attempt: u32) -> Option<Outcome> {
         self.look.outcome(id, attempt).await
+    }
+
+    /// What is in the outbox: type and job of each event, in order.
+    pub async fn kinds(&self) -> Vec<String> {
+        let events = self.outbox.turn(&[], &[], 100).await.unwrap();
+        events.iter().map(|event| format!("{} {}", event.kind, event.job_id.as_deref().unwrap_or("-"))).collect()
     }
 
     /// The state of a job, as a repeat of its message is told.
@@ -171,13 +215,13 @@ pub fn ids(released: &[Released]) -> Vec<String> {
 
 /// Every case, as a test of its own, on `$fixture`.
 macro_rules! conformance {
-    ($fixture:path; $($module:ident :: $case:ident $(with $lease:expr)?;)+) => {
+    ($fixture:path; $($module:ident :: $case:ident $(with $terms:expr)?;)+) => {
         $(
             #[tokio::test]
             async fn $case() {
-                let lease = std::time::Duration::from_secs(60);
-                $(let lease = { let _ = lease; $lease };)?
-                crate::suite::$module::$case($fixture(lease).await).await;
+                let terms = crate::suite::Terms::usual();
+                $(let terms = { let _ = terms; $terms };)?
+                crate::suite::$module::$case($fixture(terms).await).await;
             }
         )+
     };
@@ -197,18 +241,31 @@ macro_rules! every_case {
             ledger::what_did_not_leave_gives_the_attempt_back;
             ledger::a_correction_keeps_the_count_of_attempts;
             ledger::a_message_that_is_no_job_is_kept;
+            ledger::a_doubt_does_not_land_on_a_doubt;
+            outbox::each_fact_is_there_once_and_in_order;
+            outbox::what_is_done_goes_and_what_is_aside_stays;
+            outbox::an_event_says_what_became_of_the_job;
             upkeep::what_is_due_is_released_in_order;
             upkeep::what_waits_for_room_is_released_by_account_and_priority;
             upkeep::a_released_job_comes_back_whole;
             upkeep::a_job_that_does_not_come_back_is_lost;
             upkeep::a_claim_protects_its_attempt;
-            upkeep::a_claim_runs_out with std::time::Duration::ZERO;
+            upkeep::a_claim_runs_out with crate::suite::Terms::no_lease();
             upkeep::what_waits_beyond_its_time_expires;
             upkeep::settled_jobs_are_pruned;
             upkeep::an_account_pauses_and_resumes_once;
             upkeep::parked_jobs_change_their_account;
             upkeep::what_is_parked_is_told_by_number;
             upkeep::what_waits_is_counted;
+            policy::a_number_has_so_much_in_an_hour with crate::suite::Terms::an_hour(2);
+            policy::only_what_may_have_reached_the_person_counts with crate::suite::Terms::an_hour(2);
+            policy::of_a_batch_as_many_pass_as_there_is_room_for with crate::suite::Terms::an_hour(2);
+            policy::what_is_held_goes_when_there_is_room with crate::suite::Terms::an_hour(2);
+            policy::a_second_signature_keeps_the_place_of_the_first with crate::suite::Terms::an_hour(1);
+            policy::a_day_ends_at_midnight_in_shanghai with crate::suite::Terms::a_day(2);
+            policy::parked_lines_say_what_they_wait_for with crate::suite::Terms::an_hour(2);
+            policy::bulk_jobs_spare_who_wants_none;
+            policy::a_morning_wakes_in_order_and_in_parts;
         }
     };
 }

@@ -1,20 +1,20 @@
 //! The real store passes the same cases as the in-memory one of the simulation.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dispatcher::dispatch::ports::Boxed;
 use dispatcher::domain::job::{Outcome, Timestamp};
+use dispatcher::domain::mobile::Mobile;
 use dispatcher::store::Store;
 use secrecy::SecretString;
 
-use crate::suite::{Look, Pg, every_case};
+use crate::suite::{Look, Pg, Terms, every_case};
 use crate::support::TestDb;
 
 /// The database goes with it.
 struct Inside {
     store: Arc<Store>,
-    _database: TestDb,
+    database: TestDb,
 }
 
 impl Look for Inside {
@@ -30,13 +30,30 @@ impl Look for Inside {
             row.outcome.and_then(|word| Outcome::parse(&word))
         })
     }
+
+    fn backdate<'a>(&'a self, id: &'a str, attempt: u32, by: chrono::Duration) -> Boxed<'a, ()> {
+        let seconds = by.num_seconds();
+        self.database.execute(&format!(
+            "update attempts set started_at = started_at - interval '{seconds} s' where job_id = '{id}' and attempt = {attempt}"
+        ));
+        Box::pin(async {})
+    }
+
+    fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()> {
+        let digits = mobile.digits();
+        self.database.execute(&format!(
+            "insert into suppressions (mobile, reason, added_by) values ('{digits}', 'TD', 'reply')"
+        ));
+        Box::pin(async {})
+    }
 }
 
-async fn on_postgres(lease: Duration) -> Pg {
+async fn on_postgres(terms: Terms) -> Pg {
     let database = TestDb::create();
-    let store = Arc::new(Store::new(&SecretString::from(database.url()), 2, lease).unwrap());
+    let store = Store::new(&SecretString::from(database.url()), 2, terms.lease).unwrap();
+    let store = Arc::new(store.with_limits(terms.limits));
     store.migrate().await.unwrap();
-    Pg::new(store.clone(), Inside { store, _database: database })
+    Pg::new(store.clone(), Inside { store, database })
 }
 
 every_case!(crate::conformance::on_postgres);

@@ -9,7 +9,7 @@ use crate::support::stage::{Stage, lenient};
 use crate::support::{becomes, job, number};
 
 /// What these parts of the contract give; receipts and replies have theirs.
-const METRICS: [&str; 19] = [
+const METRICS: [&str; 22] = [
     "jobs_received_total",
     "jobs_rejected_total",
     "jobs_finished_total",
@@ -29,6 +29,9 @@ const METRICS: [&str; 19] = [
     "postgres_batch_seconds",
     "build_info",
     "tracked_mobiles",
+    "queue_messages",
+    "retries_exhausted_total",
+    "callbacks_enabled",
 ];
 
 const SECRET_TEXT: &str = "绝密验证码";
@@ -157,5 +160,26 @@ async fn a_standby_is_ready_and_healthy() {
     stage.states("accepted 1").await;
     let (status, log) = standby.terminate().await;
     assert_eq!(status.code(), Some(0), "{log}");
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_stands_in_the_queues_and_what_used_up_its_attempts_is_counted() {
+    let mut stage = Stage::new().await;
+    stage.set("retry.max_attempts", "2");
+    stage.set("retry.initial", "10ms");
+    stage.gateway.script(&number(1), vec![Scripted::Code(0, "提交失败".into()); 2]);
+    stage.gateway.script(&number(2), vec![Scripted::Code(4030, "黑名单".into())]);
+    stage.start().await;
+    let series = [("account", "main")];
+    assert_eq!(stage.scrape().await.sum("retries_exhausted_total", &series), 0.0, "it begins at zero");
+    stage.publish("high", [&job("used-up", &number(1)), &job("refused", &number(2))]).await;
+    stage.states("failed 2").await;
+    stage.metric("retries_exhausted_total", &series, 1.0).await;
+    stage.broker.publish_to_dead(b"poison").await;
+    stage.metric("queue_messages", &[("queue", "dead")], 1.0).await;
+    stage.metric("queue_messages", &[("queue", "high")], 0.0).await;
+    stage.broker.purge(&format!("{}.dead", stage.broker.prefix)).await;
+    stage.metric("queue_messages", &[("queue", "dead")], 0.0).await;
     stage.finish().await;
 }

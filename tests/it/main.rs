@@ -2,11 +2,14 @@
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
 // The daemon on its services, through its public names.
+mod chaos;
 mod codes;
-mod crash;
+mod events;
 mod health;
 mod intake;
 mod pacing;
+mod process;
+mod reload;
 mod waiting;
 mod wire;
 
@@ -16,8 +19,11 @@ mod conformance;
 mod gateway;
 mod readme;
 mod simulator;
+mod systemd;
 
 // What tests share.
+#[path = "../storm/mod.rs"]
+mod storm;
 #[path = "../conformance/mod.rs"]
 mod suite;
 mod support;

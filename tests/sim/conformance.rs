@@ -1,14 +1,14 @@
 //! The in-memory Postgres passes the cases of the real one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dispatcher::dispatch::ports::Boxed;
 use dispatcher::domain::job::{Outcome, Timestamp};
+use dispatcher::domain::mobile::Mobile;
 
 use crate::postgres::{Postgres, Tables};
 use crate::process::{Link, Process};
-use crate::suite::{Look, Pg, every_case};
+use crate::suite::{Look, Pg, Terms, every_case};
 use crate::world::World;
 
 struct Inside(Arc<World>);
@@ -21,11 +21,29 @@ impl Look for Inside {
     fn outcome<'a>(&'a self, id: &'a str, attempt: u32) -> Boxed<'a, Option<Outcome>> {
         Box::pin(async move { self.0.tables().attempts[&(id.to_owned(), attempt)].outcome })
     }
+
+    fn backdate<'a>(&'a self, id: &'a str, attempt: u32, by: chrono::Duration) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let mut tables = self.0.tables();
+            tables.attempts.get_mut(&(id.to_owned(), attempt)).unwrap().started_at -= by;
+        })
+    }
+
+    fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()> {
+        Box::pin(async move {
+            self.0.tables().suppressions.insert(mobile);
+        })
+    }
 }
 
-async fn in_memory(lease: Duration) -> Pg {
+async fn in_memory(terms: Terms) -> Pg {
     tokio::time::pause();
-    let world = World::new(fastrand::Rng::with_seed(1), 1, Tables { lease, ..Tables::default() }, false);
+    let world = World::new(
+        fastrand::Rng::with_seed(1),
+        1,
+        Tables { lease: terms.lease, limits: terms.limits, ..Tables::default() },
+        false,
+    );
     let link = Link { world: world.clone(), process: Process::new(0) };
     Pg::new(Arc::new(Postgres(link)), Inside(world))
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Job, OnUnknown, Outcome, State, WaitReason};
 use dispatcher::domain::verdict::Reply;
 
@@ -22,6 +23,7 @@ pub fn at_rest(world: &World, story: &Story) -> bool {
     let tables = world.tables();
     let known = |job: &Job| tables.jobs.contains_key(&job.id);
     ready + unacked == 0
+        && tables.events.is_empty()
         && tables.jobs.values().all(rests)
         && story.letters.iter().filter_map(|letter| letter.job()).all(known)
 }
@@ -52,6 +54,7 @@ pub fn check(world: &World, story: &Story) {
     }
     evidence.answers_are_recorded();
     evidence.numbers_are_spared();
+    evidence.facts_are_announced();
     if story.mild {
         evidence.order_is_kept();
     }
@@ -267,6 +270,29 @@ impl Evidence<'_> {
                 line.iter().filter(on_time).filter_map(|job| Some(self.calls_of(&job.id).next()?.at)).collect();
             if !sent.is_sorted() {
                 self.violation(format!("the order of {} was not kept", line[0].mobile));
+            }
+        }
+    }
+
+    /// What others care about is announced at least once, in order for each job, whatever was repeated.
+    fn facts_are_announced(&self) {
+        let mut seen = BTreeSet::new();
+        let first = |event: &Event| seen.insert(event.number);
+        let announced: Vec<Event> = self.world.broker.announced().into_iter().filter(first).collect();
+        for (id, row) in &self.tables.jobs {
+            let about = |event: &&Event| event.job_id.as_ref() == Some(id);
+            let facts: Vec<&Event> = self.tables.facts.iter().map(|fact| &fact.event).filter(about).collect();
+            let told: Vec<&Event> = announced.iter().filter(about).collect();
+            if facts != told {
+                self.violation(format!("of {id}, {told:?} was announced in place of {facts:?}"));
+            }
+            let last = self.tables.facts.iter().rev().find(|fact| about(&&fact.event)).map(|fact| fact.state);
+            let ended = row.state.is_settled() || row.state == State::InDoubt;
+            if ended && last != Some(row.state) {
+                self.violation(format!("{id} is {}, and the last that was told of it is {last:?}", row.state));
+            }
+            if facts.windows(2).any(|pair| pair[0].kind == pair[1].kind) {
+                self.violation(format!("of {id} the same was told twice: {facts:?}"));
             }
         }
     }

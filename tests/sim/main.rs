@@ -118,3 +118,8 @@ fn forgetting_a_lost_release_is_caught() {
 fn forgetting_a_stale_claim_is_caught() {
     catch(Mutant::ForgetStale);
 }
+
+#[test]
+fn forgetting_an_event_is_caught() {
+    catch(Mutant::ForgetEvents);
+}

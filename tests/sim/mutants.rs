@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dispatcher::dispatch::Ports;
 use dispatcher::dispatch::ports::*;
+use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Payload, Priority, Timestamp};
 use dispatcher::domain::mobile::Mobile;
 use dispatcher::domain::verdict::Reply;
@@ -26,6 +27,8 @@ pub enum Mutant {
     ForgetLost,
     /// Claims that have run out are never looked for.
     ForgetStale,
+    /// An event counts as published before the broker has it.
+    ForgetEvents,
 }
 
 impl Mutant {
@@ -37,6 +40,7 @@ impl Mutant {
             }
             Mutant::AcknowledgeOnArrival => Ports { source: Arc::new(Eager(ports.source.clone())), ..ports },
             Mutant::ResendOnUnknown => Ports { gateway: Arc::new(Sure(ports.gateway.clone())), ..ports },
+            Mutant::ForgetEvents => Ports { announcer: Arc::new(Rash(ports.announcer.clone())), ..ports },
             Mutant::ForgetLost | Mutant::ForgetStale => {
                 Ports { upkeep: Arc::new(Lazy { inner: ports.upkeep.clone(), mutant: self }), ..ports }
             }
@@ -143,6 +147,17 @@ impl Gateway for Sure {
     }
 }
 
+/// Says that the broker has what is still on its way.
+struct Rash(Arc<dyn Announcer>);
+
+impl Announcer for Rash {
+    fn announce<'a>(&'a self, events: &'a [Event]) -> Boxed<'a, Result<Vec<bool>, PublishError>> {
+        let (inner, all) = (self.0.clone(), events.to_vec());
+        tokio::spawn(async move { inner.announce(&all).await });
+        Box::pin(async { Ok(vec![true; events.len()]) })
+    }
+}
+
 /// Leaves one of its duties undone.
 struct Lazy {
     inner: Arc<dyn Upkeep>,
@@ -166,6 +181,10 @@ impl Upkeep for Lazy {
 
     fn release_due(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
         self.inner.release_due(now, limit)
+    }
+
+    fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>> {
+        self.inner.wake(now, limit)
     }
 
     fn release_room<'a>(

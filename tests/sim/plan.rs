@@ -11,6 +11,8 @@ pub struct Weather {
     pub gateway: GatewayFaults,
     /// A publish of released jobs fails, at any of its points.
     pub publish_fails: f64,
+    /// A queue that listens to events refuses one.
+    pub event_refused: f64,
     /// An acknowledgement is on its way for a while.
     pub ack_lingers: f64,
     /// Until then Postgres refuses connections.
@@ -60,6 +62,7 @@ impl Weather {
             statement: StatementFaults::default(),
             gateway: GatewayFaults::default(),
             publish_fails: 0.0,
+            event_refused: 0.0,
             ack_lingers: 0.3,
             postgres_down: None,
             broker_down: None,
@@ -89,6 +92,7 @@ impl Weather {
                 slow: rate(0.2),
             },
             publish_fails: rate(0.3),
+            event_refused: rate(0.3),
             ..Weather::fair()
         }
     }

@@ -15,11 +15,12 @@ use dispatcher::domain::job::OnUnknown;
 use dispatcher::domain::message::Rules;
 use dispatcher::domain::pace::account::AccountPace;
 use dispatcher::domain::pace::bucket::Bucket;
+use dispatcher::domain::quiet::QuietHours;
 use dispatcher::domain::retry::RetryPolicy;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::broker::{JobPublisher, JobSource};
+use crate::broker::{EventPublisher, JobPublisher, JobSource};
 use crate::ihuyi::{Call, Client, TIMEOUT};
 use crate::invariants;
 use crate::jobs::{Letter, letters};
@@ -97,10 +98,12 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
         },
         accounts,
         mobile: Bucket { period: Duration::from_secs(1), burst: 1 },
+        quiet: QuietHours::default(),
         retry: RetryPolicy::new(max_attempts, Duration::from_millis(500), Duration::from_secs(4)),
         codes: CodeTable::default(),
         retention: Duration::from_secs(90 * 86_400),
         drain_timeout: Duration::from_secs(15),
+        events: true,
         tempo: Tempo {
             release: Duration::from_millis(400),
             lost: Duration::from_secs(rng.u64(8..60)),
@@ -108,6 +111,7 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
             reclaim: Duration::from_secs(4),
             expire: Duration::from_secs(3),
             gauges: Duration::from_secs(20),
+            events: Duration::from_secs(3),
             ..Tempo::default()
         },
     }
@@ -279,7 +283,9 @@ fn start(cast: &Cast, process: &Arc<Process>) -> Shard {
     let postgres = Arc::new(Postgres(link.clone()));
     let ports = Ports {
         ledger: postgres.clone(),
-        upkeep: postgres,
+        upkeep: postgres.clone(),
+        outbox: postgres,
+        announcer: Arc::new(EventPublisher(link.clone())),
         publisher: Arc::new(JobPublisher(link.clone())),
         source: Arc::new(JobSource(link.clone())),
         lease: Arc::new(ShardLease(link.clone())),

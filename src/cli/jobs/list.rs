@@ -77,6 +77,7 @@ pub(super) async fn run(args: ListArgs, store: &Store, as_json: bool) -> anyhow:
         until: args.until,
         limit: args.limit,
         cursor: args.cursor,
+        ..JobFilter::default()
     };
     let mut page = store.list_jobs(&filter).await?;
     if !args.full {

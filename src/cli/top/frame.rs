@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::scrape::{Sample, Scrape};
-use crate::broker::Depth;
 use crate::domain::codes;
 use crate::domain::job::{Outcome, State, WaitReason};
 use crate::store::query::AccountInfo;
@@ -17,8 +16,6 @@ pub(super) struct Look {
     pub metrics: Result<Scrape, String>,
     /// The accounts' states and reasons, from Postgres.
     pub accounts: Result<Vec<AccountInfo>, String>,
-    /// The queues' depths, from RabbitMQ.
-    pub depths: Result<Vec<Depth>, String>,
 }
 
 /// How the failures are ordered.
@@ -130,15 +127,14 @@ pub(super) struct Failure {
 pub(super) fn frame(before: &Look, now: &Look, elapsed: Duration, order: Order) -> Frame {
     let nothing = Scrape::default();
     let problems = [("metrics", now.metrics.as_ref().err()), ("Postgres", now.accounts.as_ref().err())];
-    let problems = problems.into_iter().chain([("RabbitMQ", now.depths.as_ref().err())]);
     let seen = now.metrics.as_ref().unwrap_or(&nothing);
     // After a restart, or a failed look, there is nothing to compare with.
     let last = before.metrics.as_ref().unwrap_or(seen);
     let view = View { last, seen, seconds: elapsed.as_secs_f64().max(0.001) };
     Frame {
-        problems: problems.filter_map(|(name, error)| Some(format!("{name}: {}", error?))).collect(),
+        problems: problems.into_iter().filter_map(|(name, error)| Some(format!("{name}: {}", error?))).collect(),
         rates: view.rates(),
-        queues: view.queues(now.depths.as_deref().unwrap_or_default()),
+        queues: view.queues(),
         limiters: vec![view.limiter("mobile"), view.limiter("account")],
         circuit_open: seen.value("gateway_circuit_open").is_some_and(|open| open > 0.0),
         accounts: view.accounts(now.accounts.as_deref().unwrap_or_default()),
@@ -180,13 +176,10 @@ impl View<'_> {
         ]
     }
 
-    fn queues(&self, depths: &[Depth]) -> Vec<Count> {
-        let mut queues: Vec<Count> = depths
-            .iter()
-            .map(|depth| {
-                let name = depth.priority.map_or_else(|| "dead".into(), |priority| format!("ready, {priority}"));
-                Count { name, jobs: f64::from(depth.ready) }
-            })
+    fn queues(&self) -> Vec<Count> {
+        let ready = self.seen.all("queue_messages").iter();
+        let mut queues: Vec<Count> = ready
+            .map(|sample| Count { name: format!("ready, {}", sample.label("queue")), jobs: sample.value })
             .collect();
         queues.push(Count { name: "on the wire".into(), jobs: self.seen.sum("jobs_in_flight", |_| true) });
         for reason in WaitReason::ALL {

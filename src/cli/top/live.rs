@@ -49,7 +49,7 @@ struct Screen {
     order: Order,
 }
 
-pub(super) async fn run(eye: &mut Eye, every: Duration) -> anyhow::Result<()> {
+pub(super) async fn run(eye: &Eye, every: Duration) -> anyhow::Result<()> {
     let first = eye.look().await;
     let mut terminal = ratatui::try_init().context("the terminal cannot be used: try --once")?;
     let ended = watch(&mut terminal, eye, first, every).await;
@@ -58,12 +58,7 @@ pub(super) async fn run(eye: &mut Eye, every: Duration) -> anyhow::Result<()> {
     ended
 }
 
-async fn watch(
-    terminal: &mut ratatui::DefaultTerminal,
-    eye: &mut Eye,
-    first: Look,
-    every: Duration,
-) -> anyhow::Result<()> {
+async fn watch(terminal: &mut ratatui::DefaultTerminal, eye: &Eye, first: Look, every: Duration) -> anyhow::Result<()> {
     let mut presses = presses();
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

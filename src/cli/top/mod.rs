@@ -23,7 +23,6 @@ use self::scrape::Scrape;
 use self::view::Heading;
 use super::exit::Reported;
 use super::{output, when};
-use crate::broker::Depths;
 use crate::config::Config;
 use crate::domain::rate::parse_duration;
 use crate::store::Store;
@@ -39,7 +38,7 @@ Examples:
 Keys: q quits, p pauses, s sorts the failures. Rates are those between two looks; totals begin with
 the daemon's start. Where stdout is no terminal, one picture is printed as text.";
 
-/// No look at Postgres or RabbitMQ holds up the picture for longer.
+/// No look at Postgres holds up the picture for longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The width of a picture that is printed.
 const WIDTH: u16 = 120;
@@ -80,14 +79,14 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// When the daemon does not answer to `--once`, or the terminal fails.
 pub(super) async fn run(args: TopArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let mut eye = Eye::open(args.url, config)?;
+    let eye = Eye::open(args.url, config)?;
     if args.once || as_json || !std::io::stdout().is_terminal() {
-        return once(&mut eye, args.interval, as_json).await;
+        return once(&eye, args.interval, as_json).await;
     }
-    live::run(&mut eye, args.interval).await
+    live::run(&eye, args.interval).await
 }
 
-async fn once(eye: &mut Eye, interval: Duration, as_json: bool) -> anyhow::Result<()> {
+async fn once(eye: &Eye, interval: Duration, as_json: bool) -> anyhow::Result<()> {
     let (before, begun) = (eye.look().await, Instant::now());
     tokio::time::sleep(interval).await;
     let now = eye.look().await;
@@ -113,8 +112,6 @@ fn printed(frame: &Frame, url: &str) -> String {
 struct Eye {
     metrics_url: Url,
     store: Store,
-    config: Config,
-    depths: Option<Depths>,
 }
 
 impl Eye {
@@ -128,20 +125,16 @@ impl Eye {
             None => format!("http://{listen}").parse()?,
         };
         let store = Store::new(&config.postgres.url, CONNECTIONS, PATIENCE)?;
-        Ok(Eye { metrics_url: url.join("/metrics")?, store, config: config.clone(), depths: None })
+        Ok(Eye { metrics_url: url.join("/metrics")?, store })
     }
 
-    /// Asks the daemon, Postgres and RabbitMQ, side by side. What does not answer holds up nothing else.
-    async fn look(&mut self) -> Look {
+    /// Asks the daemon and Postgres, side by side. What does not answer holds up nothing else.
+    async fn look(&self) -> Look {
         let (url, store) = (self.metrics_url.clone(), self.store.clone());
         // Spawned, because a query that is cancelled half-way spoils its connection.
         let accounts = tokio::spawn(async move { store.list_account_info().await });
-        let (metrics, accounts, depths) =
-            tokio::join!(metrics(&url), timeout(PATIENCE, accounts), timeout(PATIENCE, self.read_depths()));
+        let (metrics, accounts) = tokio::join!(metrics(&url), timeout(PATIENCE, accounts));
         let silent = || format!("no answer within {} s", PATIENCE.as_secs());
-        if depths.is_err() {
-            self.depths = None;
-        }
         Look {
             metrics: metrics.map_err(|error| format!("{error:#}")),
             accounts: match accounts {
@@ -149,22 +142,7 @@ impl Eye {
                 Ok(Ok(Err(error))) => Err(error.to_string()),
                 Ok(Err(_)) | Err(_) => Err(silent()),
             },
-            depths: depths.unwrap_or_else(|_| Err(silent())),
         }
-    }
-
-    async fn read_depths(&mut self) -> Result<Vec<crate::broker::Depth>, String> {
-        let opened = match self.depths.take() {
-            Some(depths) => depths,
-            None => {
-                let rabbitmq = &self.config.rabbitmq;
-                Depths::connect(&rabbitmq.url, &rabbitmq.prefix).await.map_err(|error| error.to_string())?
-            }
-        };
-        let read = opened.read().await.map_err(|error| error.to_string())?;
-        // Only one that answered is asked again.
-        self.depths = Some(opened);
-        Ok(read)
     }
 }
 

@@ -11,8 +11,7 @@ use super::live::{Press, press};
 use super::scrape::Scrape;
 use super::view::{Heading, draw};
 use super::*;
-use crate::broker::Depth;
-use crate::domain::job::{Outcome, Priority, State, WaitReason};
+use crate::domain::job::{Outcome, State, WaitReason};
 use crate::store::query::AccountInfo;
 
 /// After `n` seconds of 10 accepted and 2 refused jobs a second.
@@ -29,6 +28,7 @@ fn look(n: u64) -> Look {
     (0..n).for_each(|_| metrics.submission("main", Outcome::Permanent, Some(4030)));
     (0..7).for_each(|_| metrics.submission("second", Outcome::Account, Some(4051)));
     metrics.set_waiting(&[(WaitReason::AccountPaused, 7)]);
+    metrics.set_queues(Some(&[("bulk", 42), ("dead", 1)]));
     metrics.in_flight.with_label_values(&["main"]).set(3);
     metrics.account_paused.with_label_values(&["main"]).set(0);
     metrics.account_paused.with_label_values(&["second"]).set(1);
@@ -40,11 +40,7 @@ fn look(n: u64) -> Look {
         paused_at: None,
         paused_by: Some("gateway".into()),
     };
-    Look {
-        metrics: Ok(Scrape::parse(&metrics.render())),
-        accounts: Ok(vec![account]),
-        depths: Ok(vec![Depth { priority: Some(Priority::Bulk), ready: 42 }, Depth { priority: None, ready: 1 }]),
-    }
+    Look { metrics: Ok(Scrape::parse(&metrics.render())), accounts: Ok(vec![account]) }
 }
 
 fn drawn(frame: &Frame, width: u16, height: u16) -> String {
@@ -91,10 +87,9 @@ fn failures_are_sorted_as_was_asked() {
 #[test]
 fn a_small_terminal_and_a_silent_world_do_no_harm() {
     let silent = || Err("no answer".to_owned());
-    let nothing =
-        Look { metrics: silent().map(|()| Scrape::default()), accounts: Err("no".into()), depths: Err("no".into()) };
+    let nothing = Look { metrics: silent().map(|()| Scrape::default()), accounts: Err("no".into()) };
     let frame = frame(&look(1), &nothing, Duration::ZERO, Order::Rate);
-    assert_eq!(frame.problems, ["metrics: no answer", "Postgres: no", "RabbitMQ: no"]);
+    assert_eq!(frame.problems, ["metrics: no answer", "Postgres: no"]);
     for (width, height) in [(1, 1), (20, 5), (60, 12), (200, 60)] {
         drawn(&frame, width, height);
     }

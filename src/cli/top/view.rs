@@ -77,7 +77,7 @@ fn draw_top(frame: &Frame, area: Rect, buffer: &mut Buffer) {
     )
     .render(rates, buffer);
     let rows = frame.queues.iter().map(|queue| {
-        let is_bad = queue.jobs > 0.0 && matches!(queue.name.as_str(), "dead" | "in doubt");
+        let is_bad = queue.jobs > 0.0 && matches!(queue.name.as_str(), "ready, dead" | "in doubt");
         cells([queue.name.clone(), count(queue.jobs)]).style(alarm_if(is_bad))
     });
     panel("Queues", ["", "jobs"], [Constraint::Fill(1), Constraint::Length(10)], rows).render(queues, buffer);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::{Auth, Config, Format, LogFormat, Method, Needs, Role, load};
 use super::{load_text, loaded, problem, problems};
 use crate::domain::codes::Class;
-use crate::domain::job::OnUnknown;
+use crate::domain::job::{OnUnknown, Priority};
 
 const NONE: &[(&str, &str)] = &[];
 
@@ -59,6 +59,13 @@ fn a_bad_value_is_named_with_its_path_and_cure() {
         ("accounts.main.api_key = 12345", "accounts.main.api_key: is no text: put it in quotes"),
         ("default_account = \"x\"", "default_account: `x` is no configured account: name one of `main`, or write"),
         ("limits.mobile = \"1/w\"", "limits.mobile: `1/w` is no rate"),
+        ("limits.mobile = [\"1/s\", \"1/w\"]", "limits.mobile: `1/w` is no rate"),
+        ("limits.mobile = 1", "limits.mobile: is no list: write"),
+        ("limits.quiet_hours.bulk = \"9pm\"", "limits.quiet_hours.bulk: `9pm` is no time of the day: write two"),
+        ("limits.quiet_hours.bulk = \"08:00-08:00\"", "limits.quiet_hours.bulk: `08:00-08:00` leaves no time"),
+        ("limits.mobile = \"5/d\"\nretention.jobs = \"23h\"", "retention.jobs: is shorter than the 24 h that limits"),
+        ("events.enabled = \"maybe\"", "events.enabled: `maybe` is not known: write `true` or `false`"),
+        ("events.enabled = 1", "events.enabled: `1` is not known"),
         ("limits.mobile_burst = 0", "limits.mobile_burst: `0` is out of range"),
         ("retry.max_attempts = 101", "retry.max_attempts: `101` is out of range: write 1 to 100"),
         ("retry.initial = \"11m\"\nretry.max = \"10m\"", "retry.initial: is longer than retry.max"),
@@ -133,6 +140,24 @@ fn values_mean_what_they_say() {
         ["203.0.113.0/24", "::1/128"]
     );
     assert_eq!(config.admin.tokens["al"].role, Role::Operator);
+}
+
+#[test]
+fn limits_of_a_number_are_one_or_many() {
+    let limits = |text: &str| {
+        let limits = loaded(&format!("limits.mobile = {text}"), NONE).limits;
+        let hourly = limits.windows.sliding.map(|sliding| (sliding.most, sliding.window.as_secs()));
+        (limits.mobile.to_string(), hourly, limits.windows.daily)
+    };
+    assert_eq!(limits("\"2/s\""), ("2/s".into(), None, None));
+    assert_eq!(limits("[\"1/s\", \"3/h\", \"10/d\"]"), ("1/s".into(), Some((3, 3_600)), Some(10)));
+    assert_eq!(limits("\"5/d\""), ("1/s".into(), None, Some(5)), "without one of its own, a second has one message");
+    let config = loaded(
+        "",
+        &[("DISPATCHER__LIMITS__MOBILE", "1/s, 3/h"), ("DISPATCHER__LIMITS__QUIET_HOURS__BULK", "21:00-08:00")],
+    );
+    assert_eq!(config.limits.windows.sliding.unwrap().most, 3);
+    assert!(config.limits.quiet.of(Priority::Bulk).is_some() && config.limits.quiet.of(Priority::High).is_none());
 }
 
 #[test]
@@ -284,7 +309,7 @@ fn the_environment_wins_in_every_table() {
         ("DISPATCHER__GATEWAY__CONTENT_MAX", "7", |c| c.gateway.content_max.to_string()),
         ("DISPATCHER__ACCOUNTS__MAIN__RATE", "7/m", |c| c.account("main").unwrap().rate.to_string()),
         ("DISPATCHER__DEFAULT_ACCOUNT", "main", |c| c.default_account.clone().unwrap()),
-        ("DISPATCHER__LIMITS__MOBILE", "7/h", |c| c.limits.mobile.to_string()),
+        ("DISPATCHER__LIMITS__MOBILE", "7/m", |c| c.limits.mobile.to_string()),
         ("DISPATCHER__RETRY__MAX_ATTEMPTS", "7", |c| c.retry.max_attempts.to_string()),
         ("DISPATCHER__CODES__4082", "permanent", |c| c.codes.class(4082).to_string()),
         ("DISPATCHER__IN_DOUBT__ON_UNKNOWN", "resend", |c| c.in_doubt.on_unknown.to_string()),
@@ -383,4 +408,12 @@ fn durations_and_defaults_are_the_documented_ones() {
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9464");
     assert_eq!(config.gateway.balance_url.as_str(), "https://106.ihuyi.com/webservice/sms.php?method=GetNum");
     assert!(config.callbacks.secret.is_none() && config.callbacks.allow.is_empty());
+}
+
+#[test]
+fn a_switch_is_a_word_in_the_environment() {
+    let with = |text: &str, env: &[(&str, &str)]| loaded(text, env).events.enabled;
+    assert!(with("", NONE) && with("events.enabled = true", NONE));
+    assert!(!with("events.enabled = false", NONE) && !with("events.enabled = \"FALSE\"", NONE));
+    assert!(!with("", &[("DISPATCHER__EVENTS__ENABLED", "false")]));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::Needs;
 use super::{file, load_text};
+use crate::domain::job::Priority;
 
 const SAMPLE: &str = include_str!("../../../dispatcher.toml");
 const KEY: (&str, &str) = ("DISPATCHER__ACCOUNTS__MAIN__API_KEY", "from-the-environment");
@@ -62,6 +63,7 @@ fn its_examples_are_valid() {
     assert_eq!(config.account("main").unwrap().fallback.as_deref(), Some("second"));
     assert_eq!(config.default_account_name(), Some("main"));
     assert!(config.callbacks.secret.is_some() && config.admin.tokens["alice"].token.is_some());
+    assert_eq!(config.limits.quiet.of(Priority::Bulk).unwrap().to_string(), "21:00-08:00");
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn its_secrets_can_be_files() {
 /// The reader itself says which keys a table has, when it refuses one that is nothing like them.
 #[test]
 fn it_shows_every_key_and_an_unknown_one_is_refused_in_every_table() {
-    let tables = "rabbitmq postgres gateway accounts.main limits retry in_doubt retention log admin admin.tokens.alice callbacks";
+    let tables = "rabbitmq postgres gateway accounts.main limits limits.quiet_hours retry in_doubt events retention log admin admin.tokens.alice callbacks";
     let mut known = BTreeSet::new();
     for table in tables.split(' ').chain([""]) {
         let prefix = if table.is_empty() { String::new() } else { format!("{table}.") };

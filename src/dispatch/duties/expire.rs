@@ -11,6 +11,9 @@ pub(super) async fn once(desk: &Desk) -> Result<(), LedgerError> {
         for (account, jobs) in &expired {
             desk.metrics.finished(account, State::Expired, None, *jobs);
         }
+        if !expired.is_empty() {
+            desk.announced.notify_one();
+        }
         if expired.iter().map(|(_, jobs)| jobs).sum::<u64>() < u64::from(BATCH) {
             return Ok(());
         }

@@ -16,5 +16,6 @@ pub(super) async fn once(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
     let waiting = desk.ports.upkeep.waiting().await?;
     desk.metrics.set_waiting(&waiting.by_reason);
     desk.metrics.in_doubt.set(waiting.in_doubt);
+    desk.metrics.events_pending.set(waiting.events);
     Ok(())
 }

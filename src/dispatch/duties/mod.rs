@@ -2,6 +2,8 @@
 //! processes at once (`SKIP LOCKED`), and repeats what it could not do.
 
 mod accounts;
+mod aside;
+mod events;
 mod expire;
 mod gauges;
 mod prune;
@@ -46,6 +48,9 @@ impl Duties {
         let mut duties = Duties { tasks: JoinSet::new(), stop: CancellationToken::new() };
         let stop = duties.stop.clone();
         duties.tasks.spawn(release::run(desk.clone(), pace.clone(), stop.clone()));
+        if desk.settings.events {
+            duties.tasks.spawn(events::run(desk.clone(), stop.clone()));
+        }
         duties.tasks.spawn(accounts::run(desk.clone(), pace.clone(), notices, stop));
         let looked = pace.clone();
         duties.add(tempo.lost / 4, desk, move |desk| {

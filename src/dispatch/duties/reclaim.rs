@@ -6,7 +6,7 @@ use super::BATCH;
 use crate::dispatch::desk::Desk;
 use crate::dispatch::ports::{LedgerError, Record, StaleClaim};
 use crate::domain::decide::{Facts, decide};
-use crate::domain::job::{Outcome, State};
+use crate::domain::job::Outcome;
 use crate::domain::verdict::Reply;
 
 pub(super) async fn once(desk: &Desk) -> Result<(), LedgerError> {
@@ -19,8 +19,9 @@ pub(super) async fn once(desk: &Desk) -> Result<(), LedgerError> {
     // that end the same attempt Postgres takes either, and the owner's answer must win.
     let records: Vec<Record> = stale.iter().map(|claim| unknown(desk, claim)).collect();
     let landed = desk.ports.ledger.record(&records).await?;
+    desk.announced.notify_one();
     for ((claim, record), _) in stale.iter().zip(&records).zip(landed).filter(|(_, landed)| *landed) {
-        count(desk, claim, record.decision.next.state());
+        desk.metrics.ended(&claim.account, Outcome::Unknown, record.decision.next.state(), None);
     }
     Ok(())
 }
@@ -36,11 +37,4 @@ fn unknown(desk: &Desk, stale: &StaleClaim) -> Record {
     let reply = Reply::Unknown(message.clone());
     let decision = decide(facts, Outcome::Unknown, &reply, &desk.settings.retry, desk.now(), desk.jitter());
     Record { id: stale.id.clone(), request: stale.claim.request, decision, answer: None, message }
-}
-
-fn count(desk: &Desk, stale: &StaleClaim, state: State) {
-    desk.metrics.submission(&stale.account, Outcome::Unknown, None);
-    if state.is_settled() || state == State::InDoubt {
-        desk.metrics.finished(&stale.account, state, None, 1);
-    }
 }

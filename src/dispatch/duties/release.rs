@@ -27,10 +27,19 @@ pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToke
 }
 
 async fn once(desk: &Desk, pace: &Pace) -> Result<bool, LedgerError> {
+    let woken = desk.ports.upkeep.wake(desk.now(), BATCH).await?;
+    pace.act(|pacer, _| {
+        let known = woken.iter().filter_map(|(name, priority)| Some((desk.settings.account(name)?, *priority)));
+        known.for_each(|(account, priority)| pacer.add_backlog(account, priority, 1));
+    });
     let due = desk.ports.upkeep.release_due(desk.now(), BATCH).await?;
-    let more = due.len() == BATCH as usize;
+    let more = due.len().max(woken.len()) == BATCH as usize;
     publish(desk, &due).await;
     for room in pace.act(|pacer, now| pacer.rooms(now)) {
+        // What waits for room waits through the night, instead of coming out only to be parked again.
+        if desk.settings.quiet.ends(room.priority, desk.now()).is_some() {
+            continue;
+        }
         let limit = u32::try_from(room.jobs).unwrap_or(u32::MAX);
         let released = desk.ports.upkeep.release_room(desk.account_name(room.account), room.priority, limit).await?;
         pace.act(|pacer, now| pacer.released(room, released.len(), now));

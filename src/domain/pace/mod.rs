@@ -9,6 +9,10 @@
 //! - for its **account**: in order of arrival, until the account has room. The release duty asks
 //!   for the [`Room`]s, so that a backlog neither comes back too early nor leaves tokens unused.
 //!
+//! Two more limits hold jobs from outside: the quiet hours of a priority, and what Postgres counts of a
+//! number over hours and days ([`Pacer::held`]). Both release their jobs to the account's line when
+//! their time comes, so that a night's jobs go at the account's pace.
+//!
 //! Jobs of one number and priority keep their order: they are submitted one after another, and one
 //! that arrives while others of its number are parked parks behind them.
 
@@ -31,7 +35,7 @@ use super::mobile::Mobile;
 use account::{Account, AccountPace};
 use bucket::{Bucket, MobileBuckets, Tick};
 use circuit::Circuit;
-use tail::Tails;
+use tail::{Place, Tails};
 
 /// A job whose turn is further away than this is parked.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -159,6 +163,9 @@ impl Pacer {
     }
 
     fn must_park(&self, request: &Request, now: Tick) -> Option<Park> {
+        if let Some(until) = request.quiet {
+            return Some(Park { reason: WaitReason::QuietHours, due: Some(until), on_room: false });
+        }
         let account = &self.accounts[request.account];
         if account.mode == Mode::Paused {
             return Some(Park { reason: WaitReason::AccountPaused, due: None, on_room: true });
@@ -167,9 +174,17 @@ impl Pacer {
             || Park { reason: WaitReason::RateLimited, due: Some(account.slot(request.priority, now)), on_room: true };
         let by_number = |slot: Tick| Park { reason: WaitReason::RateLimited, due: Some(slot), on_room: false };
         let lane_is_parked = account.parked[request.priority.index()].count > 0;
-        if let Some((due, on_room)) = self.tails.to_follow(request, now) {
-            let slot = (due + self.spacing(request.account)).max(now);
-            return Some(if on_room { by_account() } else { by_number(slot) });
+        if let Some(place) = self.tails.to_follow(request, now) {
+            let slot = (place.due + self.spacing(request.account)).max(now);
+            return Some(match place.reason {
+                // Who waited for a window or for the morning waits for room from then on.
+                WaitReason::NumberLimit | WaitReason::QuietHours if now < place.due => {
+                    Park { reason: place.reason, due: Some(slot), on_room: false }
+                }
+                WaitReason::NumberLimit | WaitReason::QuietHours => by_account(),
+                _ if place.on_room => by_account(),
+                _ => by_number(slot),
+            });
         }
         if request.standing == Standing::New && lane_is_parked && account.wait(request.priority, now) > IDLE {
             return Some(by_account());
@@ -270,8 +285,8 @@ impl Pacer {
         if park.on_room {
             self.accounts[entry.request.account].parked[entry.request.priority.index()].count += 1;
         }
-        if park.reason == WaitReason::RateLimited {
-            self.tails.parked(&entry.request, park.due.unwrap_or(now), park.on_room);
+        if park.reason != WaitReason::AccountPaused {
+            self.tails.parked(&entry.request, Place::of(park, now));
         }
         self.told.push((ticket, Turn::Park(park)));
     }
@@ -364,6 +379,24 @@ impl Pacer {
         self.circuit.abandoned();
         self.leave_lane(mobile, ticket, now);
         self.advance_account(account, now);
+    }
+
+    /// A granted job is held by Postgres, or by the hour, until the park's due time: its tokens are given
+    /// back, and who comes after it goes behind it. Where its number has had all that it may get, that
+    /// holds for whoever waits behind it in memory, too.
+    pub fn held(&mut self, ticket: Ticket, park: Park, now: Tick) {
+        let Some(request) = self.entries.get(&ticket).map(|entry| entry.request) else { return };
+        self.tails.parked(&request, Place::of(park, now));
+        if park.reason == WaitReason::NumberLimit {
+            let behind = self.lanes.get(&request.mobile.as_u64()).map(|lane| lane.waiting.iter().flatten().copied());
+            let behind: Vec<Ticket> = behind.into_iter().flatten().collect();
+            let mut due = park.due.unwrap_or(now);
+            for next in behind {
+                due += self.spacing(request.account);
+                self.withdraw(next, Turn::Park(Park { due: Some(due), ..park }), now);
+            }
+        }
+        self.abandoned(ticket, now);
     }
 
     fn leave_lane(&mut self, mobile: u64, ticket: Ticket, now: Tick) {

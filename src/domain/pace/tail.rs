@@ -5,33 +5,42 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::bucket::Tick;
-use super::{Former, Request, Standing};
-use crate::domain::job::{Priority, Timestamp};
+use super::{Former, Park, Request, Standing};
+use crate::domain::job::{Priority, Timestamp, WaitReason};
 use crate::domain::mobile::Mobile;
 
 /// A parked job that has not come back this long after its slot is not waited for any more: it was
 /// cancelled or has expired.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// Where the last parked job of a number stands.
-#[derive(Debug, Default)]
-pub(super) struct Tail {
+/// Where a parked job stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
     /// Its slot.
-    due: Tick,
+    pub due: Tick,
     /// It waits for room, not for the slot.
-    on_room: bool,
+    pub on_room: bool,
+    /// What for.
+    pub reason: WaitReason,
+}
+
+impl Place {
+    /// Where `park` puts a job.
+    pub fn of(park: Park, now: Tick) -> Place {
+        Place { due: park.due.unwrap_or(now), on_room: park.on_room, reason: park.reason }
+    }
+}
+
+/// Where the last parked job of a number stands.
+#[derive(Debug)]
+struct Tail {
+    last: Place,
     /// Jobs that are parked or on their way back.
     jobs: u32,
     /// Jobs that had come back and were parked again, by their place. Those behind them may be on
     /// their way, and must not go first.
-    again: BTreeMap<i64, Again>,
+    again: BTreeMap<i64, Place>,
     former: Option<FormerOwner>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Again {
-    due: Tick,
-    on_room: bool,
 }
 
 /// What is known of the jobs that a former owner has parked.
@@ -41,6 +50,12 @@ struct FormerOwner {
     next_place: i64,
     /// When the last of them was published.
     published: Option<Timestamp>,
+}
+
+impl Tail {
+    fn at(last: Place) -> Tail {
+        Tail { last, jobs: 0, again: BTreeMap::new(), former: None }
+    }
 }
 
 /// Room for so many places before the first parked job: microseconds in the order of arrival.
@@ -54,36 +69,43 @@ pub(super) struct Tails {
 }
 
 impl Tails {
-    /// The slot of the parked job that `request` must go behind, if there is one, and whether that one
-    /// waits for room instead.
-    pub fn to_follow(&self, request: &Request, now: Tick) -> Option<(Tick, bool)> {
+    /// The parked job that `request` must go behind, if there is one.
+    pub fn to_follow(&self, request: &Request, now: Tick) -> Option<Place> {
         let tail = self.tails.get(&(request.mobile.as_u64(), request.priority))?;
         if request.standing == Standing::New {
-            return (tail.jobs > 0 && now < tail.due + GRACE).then_some((tail.due, tail.on_room));
+            return (tail.jobs > 0 && now < tail.last.due + GRACE).then_some(tail.last);
         }
         let before = tail.again.range(..request.seq).rev().map(|(_, again)| again);
-        before.into_iter().find(|again| now < again.due + GRACE).map(|again| (again.due, again.on_room))
+        before.into_iter().find(|again| now < again.due + GRACE).copied()
     }
 
-    /// `request` is parked at `due`.
-    pub fn parked(&mut self, request: &Request, due: Tick, on_room: bool) {
-        let tail = self.tails.entry((request.mobile.as_u64(), request.priority)).or_default();
+    /// `request` is parked at `place`.
+    pub fn parked(&mut self, request: &Request, place: Place) {
+        let key = (request.mobile.as_u64(), request.priority);
+        let tail = self.tails.entry(key).or_insert_with(|| Tail::at(place));
         tail.jobs += 1;
         if request.standing != Standing::New {
-            tail.again.insert(request.seq, Again { due, on_room });
+            tail.again.insert(request.seq, place);
         }
-        if request.standing == Standing::New || due >= tail.due {
-            tail.due = tail.due.max(due);
-            tail.on_room = on_room;
+        if request.standing == Standing::New || place.due >= tail.last.due {
+            tail.last = Place { due: tail.last.due.max(place.due), ..place };
         }
     }
 
-    /// Jobs that were parked before this process took over.
+    /// Jobs that were parked before this process took over. A number may have several lines of them,
+    /// each for another reason: they make one tail.
     pub fn restore(&mut self, mobile: Mobile, priority: Priority, former: Former) {
-        let owner = FormerOwner { next_place: former.first_seq - PLACES, published: former.published };
-        let Former { due, on_room, jobs, .. } = former;
-        let tail = Tail { due, on_room, jobs, again: BTreeMap::new(), former: Some(owner) };
-        self.tails.insert((mobile.as_u64(), priority), tail);
+        let Former { due, on_room, reason, jobs, first_seq, published } = former;
+        let place = Place { due, on_room, reason };
+        let tail = self.tails.entry((mobile.as_u64(), priority)).or_insert_with(|| Tail::at(place));
+        tail.jobs += jobs;
+        if due >= tail.last.due {
+            tail.last = place;
+        }
+        let next_place = first_seq - PLACES;
+        let owner = tail.former.get_or_insert(FormerOwner { next_place, published });
+        owner.next_place = owner.next_place.min(next_place);
+        owner.published = owner.published.max(published);
     }
 
     /// See [`super::Pacer::place`].
@@ -111,7 +133,7 @@ impl Tails {
     pub fn sweep(&mut self, now: Tick) {
         if now >= self.sweep_at {
             self.sweep_at = now + GRACE;
-            self.tails.retain(|_, tail| now < tail.due + GRACE);
+            self.tails.retain(|_, tail| now < tail.last.due + GRACE);
         }
     }
 }

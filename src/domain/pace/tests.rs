@@ -53,7 +53,8 @@ impl World {
         let seq = self.next;
         self.next += 1;
         let ticket = seq as Ticket;
-        let request = Request { ticket, mobile, account, priority, seq, standing: Standing::New, expires: None };
+        let request =
+            Request { ticket, mobile, account, priority, seq, standing: Standing::New, expires: None, quiet: None };
         self.jobs.insert(ticket, request);
         self.pacer.enter(request, self.now);
         self.settle();
@@ -293,6 +294,7 @@ fn what_expires_while_it_waits_is_told_so() {
         seq: 1,
         standing: Standing::New,
         expires,
+        quiet: None,
     };
     world.pacer.enter(request, world.now);
     let mut told = Vec::new();
@@ -318,6 +320,7 @@ fn a_job_that_made_no_request_gives_its_tokens_back() {
             seq,
             standing: Standing::New,
             expires: None,
+            quiet: None,
         };
         world.pacer.enter(request, world.now);
         world.pacer.poll(world.now, &mut told);
@@ -332,7 +335,8 @@ fn newcomers_go_behind_what_a_former_owner_parked() {
     let mobile = Mobile::parse("13800000001").unwrap();
     let due = world.now + Duration::from_secs(100);
     let published = Some("2026-11-23T08:00:00Z".parse().unwrap());
-    let former = Former { due, on_room: false, jobs: 3, first_seq: 5_000_000, published };
+    let former =
+        Former { due, on_room: false, reason: WaitReason::RateLimited, jobs: 3, first_seq: 5_000_000, published };
     world.pacer.restore_parked(mobile, Priority::Normal, former);
     world.publish(1, MAIN, Priority::Normal);
     assert!(world.parked[0].1.due.unwrap() > due);
@@ -346,13 +350,28 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
     let mobile = Mobile::parse("13800000001").unwrap();
     let first_seq = 1_000_000_000;
     let at = |seconds| Some(Timestamp::UNIX_EPOCH + chrono::Duration::seconds(seconds));
-    let former = Former { due: world.now, on_room: false, jobs: 3, first_seq, published: at(20) };
+    let former = Former {
+        due: world.now,
+        on_room: false,
+        reason: WaitReason::RateLimited,
+        jobs: 3,
+        first_seq,
+        published: at(20),
+    };
     world.pacer.restore_parked(mobile, Priority::Normal, former);
     for seq in first_seq..first_seq + 3 {
         let ticket = seq as Ticket;
         let standing = Standing::Released;
-        let request =
-            Request { ticket, mobile, account: MAIN, priority: Priority::Normal, seq, standing, expires: None };
+        let request = Request {
+            ticket,
+            mobile,
+            account: MAIN,
+            priority: Priority::Normal,
+            seq,
+            standing,
+            expires: None,
+            quiet: None,
+        };
         world.jobs.insert(ticket, request);
         world.parked.push((ticket, Park { reason: WaitReason::RateLimited, due: Some(world.now), on_room: false }));
     }
@@ -361,8 +380,16 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
         let seq = world.pacer.place(mobile, Priority::Normal, at(10)).unwrap();
         assert!(seq < first_seq);
         let (ticket, standing) = (n, Standing::Before);
-        let request =
-            Request { ticket, mobile, account: MAIN, priority: Priority::Normal, seq, standing, expires: None };
+        let request = Request {
+            ticket,
+            mobile,
+            account: MAIN,
+            priority: Priority::Normal,
+            seq,
+            standing,
+            expires: None,
+            quiet: None,
+        };
         world.jobs.insert(ticket, request);
         world.pacer.enter(request, world.now);
         world.settle();

@@ -26,6 +26,8 @@ pub struct Request {
     pub standing: Standing,
     /// It must not be submitted from then on.
     pub expires: Option<Tick>,
+    /// The quiet hours of its priority, in which it came, end then.
+    pub quiet: Option<Tick>,
 }
 
 /// Where a job stands among the parked ones of its number.
@@ -46,6 +48,8 @@ pub struct Former {
     pub due: Tick,
     /// They wait for room, not for their slots.
     pub on_room: bool,
+    /// What they wait for.
+    pub reason: WaitReason,
     /// How many.
     pub jobs: u32,
     /// The place of the first in the order of arrival.
@@ -77,7 +81,7 @@ pub struct Waited {
 /// How a job is parked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Park {
-    /// `rate_limited` or `account_paused`.
+    /// `rate_limited`, `account_paused`, `number_limit` or `quiet_hours`.
     pub reason: WaitReason,
     /// Its slot; `None` while the account is paused.
     pub due: Option<Tick>,

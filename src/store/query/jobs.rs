@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow, QueryBuilder};
 
 use super::super::connect::Store;
 use super::super::error::ledger_error;
-use super::{Cursor, Page, clamp, columns};
+use super::filter::push_ranges;
+use super::{Cursor, Page, clamp};
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::{State, Timestamp};
 use crate::domain::mobile::Mobile;
@@ -14,6 +15,8 @@ use crate::domain::mobile::Mobile;
 /// Which jobs to list. What is `None` or empty filters nothing.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
+    /// Of these ids.
+    pub ids: Vec<String>,
     /// In any of these states.
     pub states: Vec<State>,
     /// The gateway's last answer.
@@ -109,52 +112,31 @@ pub struct AttemptInfo {
 }
 
 /// The columns of [`JobInfo`].
-macro_rules! select_jobs {
-    ($rest:literal) => {
-        concat!(
-            "select id, account, mobile, priority, content, template_id, variables, state, wait_reason, due_at, \
-             not_before, expires_at, on_unknown, attempts, attempts_base, code, message, smsid, metadata, \
-             claimed_until, published_at, created_at, updated_at from jobs ",
-            $rest
-        )
-    };
-}
+const COLUMNS: &str = "id, account, mobile, priority, content, template_id, variables, state, wait_reason, due_at, \
+     not_before, expires_at, on_unknown, attempts, attempts_base, code, message, smsid, metadata, claimed_until, \
+     published_at, created_at, updated_at";
 
 impl Store {
     /// One page of the jobs that `filter` lets through, last changed first.
     pub async fn list_jobs(&self, filter: &JobFilter) -> Result<Page<JobInfo>, LedgerError> {
         let limit = clamp(filter.limit);
-        let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
-        let (at, id) = columns(&filter.cursor);
-        let rows = sqlx::query_as(select_jobs!(
-            "where (cardinality($1::text[]) = 0 or state = any($1))
-               and ($2::bigint is null or code = $2)
-               and ($3::text is null or account = $3)
-               and ($4::text is null or mobile = $4)
-               and ($5::timestamptz is null or updated_at >= $5)
-               and ($6::timestamptz is null or updated_at < $6)
-               and ($7::timestamptz is null or (updated_at, id) < ($7, $8))
-             order by updated_at desc, id desc
-             limit $9"
-        ))
-        .bind(states)
-        .bind(filter.code)
-        .bind(filter.account.as_deref())
-        .bind(filter.mobile.map(Mobile::digits))
-        .bind(filter.since)
-        .bind(filter.until)
-        .bind(at)
-        .bind(id)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(ledger_error)?;
+        let ranges = self.ranges(filter).await?;
+        if ranges.is_empty() {
+            return Ok(Page { rows: Vec::new(), next: None });
+        }
+        let mut sql = QueryBuilder::new("select * from (");
+        push_ranges(&mut sql, COLUMNS, &ranges, filter);
+        // Not a parameter: plans are made without looking at them, and a page is a small part.
+        sql.push(format!(") as found order by updated_at desc, id desc limit {}", limit + 1));
+        // Each filter has a text of its own: kept, they would push out the statements of the daemon.
+        let rows = sql.build_query_as().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
         Ok(Page::of(rows, limit, |job: &JobInfo| Cursor { at: job.updated_at, id: job.id.clone() }))
     }
 
     /// The job of that id.
     pub async fn find_job(&self, id: &str) -> Result<Option<JobInfo>, LedgerError> {
-        sqlx::query_as(select_jobs!("where id = $1")).bind(id).fetch_optional(&self.pool).await.map_err(ledger_error)
+        let sql = AssertSqlSafe(format!("select {COLUMNS} from jobs where id = $1"));
+        sqlx::query_as(sql).bind(id).fetch_optional(&self.pool).await.map_err(ledger_error)
     }
 
     /// Every request that was made for the job, in order.

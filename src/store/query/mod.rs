@@ -6,6 +6,7 @@
 mod accounts;
 mod afterwards;
 mod dossier;
+pub(super) mod filter;
 mod jobs;
 mod rejections;
 

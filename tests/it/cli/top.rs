@@ -44,7 +44,7 @@ async fn one_picture_is_text_or_json() {
 fn a_daemon_that_does_not_answer_is_named_and_exits_1() {
     let ended = dispatcher(&["top", "--once", "--interval", "200ms", "--url", "http://127.0.0.1:1"]).run();
     assert_eq!(ended.code, 1, "{ended:?}");
-    for part in ["metrics: http://127.0.0.1:1/metrics: ", "is the daemon running?", "Postgres: ", "RabbitMQ: "] {
+    for part in ["metrics: http://127.0.0.1:1/metrics: ", "is the daemon running?", "Postgres: "] {
         assert!(ended.stdout.contains(part), "no {part} in\n{}", ended.stdout);
     }
 }

@@ -95,6 +95,14 @@ impl TestBroker {
         }
     }
 
+    /// Puts a message where the broker puts what was delivered too often.
+    pub async fn publish_to_dead(&self, body: &[u8]) {
+        let (queue, options) = (format!("{}.dead", self.prefix), BasicPublishOptions::default());
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let sent = self.channel.basic_publish("".into(), queue.as_str().into(), options, body, properties).await;
+        assert_eq!(sent.unwrap().await.unwrap(), Confirmation::Ack(None));
+    }
+
     /// Messages that are ready in a queue. What a consumer holds is not counted.
     pub async fn depth(&self, queue: &str) -> u32 {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

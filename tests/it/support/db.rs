@@ -88,6 +88,24 @@ impl TestDb {
         sqlx::query_as(sql).fetch_all(&self.pool).await.unwrap()
     }
 
+    /// A job goes to `state` as others would bring it there: in the same statement, others are told.
+    pub async fn announce(&self, id: &str, state: &str) {
+        let sql = "with gone as (update jobs set state = $2, updated_at = now() where id = $1 returning *)
+                   insert into events (job_id, type, data)
+                   select id, 'job.' || state, jsonb_build_object('id', id, 'mobile', mobile, 'account', account,
+                       'state', state, 'code', code, 'message', message, 'smsid', smsid, 'metadata', metadata,
+                       'at', now())
+                   from gone";
+        assert_eq!(sqlx::query(sql).bind(id).bind(state).execute(&self.pool).await.unwrap().rows_affected(), 1);
+    }
+
+    /// An event about a job that need not exist.
+    pub async fn announce_bare(&self, id: &str, state: &str) {
+        let sql = "insert into events (job_id, type, data)
+                   values ($1, 'job.' || $2, jsonb_build_object('id', $1, 'state', $2))";
+        sqlx::query(sql).bind(id).bind(state).execute(&self.pool).await.unwrap();
+    }
+
     /// Changes rows behind the daemon's back.
     pub async fn execute(&self, sql: &'static str) -> u64 {
         sqlx::query(sql).execute(&self.pool).await.unwrap().rows_affected()

@@ -1,6 +1,7 @@
 //! The built binary as a child process.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,8 +24,15 @@ pub struct Process {
 impl Process {
     /// Starts it with this configuration, which must name `admin` as its admin listener.
     pub fn run(environment: &[(String, String)], admin: SocketAddr) -> Process {
+        Process::run_with(Path::new("/dev/null"), environment, admin)
+    }
+
+    /// The same, with a configuration file under the environment.
+    pub fn run_with(config: &Path, environment: &[(String, String)], admin: SocketAddr) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_dispatcher"))
-            .args(["--config", "/dev/null", "run"])
+            .arg("--config")
+            .arg(config)
+            .arg("run")
             .envs(environment.iter().cloned())
             .env("DISPATCHER__ADMIN__LISTEN", admin.to_string())
             .stdin(Stdio::null())
@@ -65,11 +73,21 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// SIGTERM: it begins to end.
+    pub async fn tell_to_stop(&self) {
+        self.signal("-TERM").await;
+    }
+
+    /// Sends it a signal.
+    pub async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("the process still runs").to_string();
+        let told = Command::new("kill").args([signal, &pid]).status().await.unwrap();
+        assert!(told.success());
+    }
+
     /// SIGTERM: how it ended, and all that it wrote.
     pub async fn terminate(self) -> (ExitStatus, String) {
-        let pid = self.child.id().expect("the process still runs").to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
-        assert!(told.success());
+        self.tell_to_stop().await;
         self.ended().await
     }
 

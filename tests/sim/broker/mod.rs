@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use dispatcher::dispatch::ports::{Boxed, PublishError, Publisher, Released};
+use dispatcher::dispatch::ports::{Announcer, Boxed, PublishError, Publisher, Released};
+use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Job, Priority};
 use dispatcher::domain::message::{self, Properties};
 use tokio::sync::Notify;
@@ -75,12 +76,14 @@ struct Queues {
 pub struct Broker {
     queues: Mutex<Queues>,
     prefetch: usize,
+    /// What came to the exchange of events, in order.
+    announced: Mutex<Vec<Event>>,
 }
 
 impl Broker {
     /// Empty queues, with a prefetch for each.
     pub fn new(prefetch: usize) -> Broker {
-        Broker { queues: Mutex::default(), prefetch }
+        Broker { queues: Mutex::default(), prefetch, announced: Mutex::default() }
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
@@ -92,6 +95,11 @@ impl Broker {
         let mut queues = self.queues();
         queues.ready[message.priority().index()].push_back(message);
         queues.stir();
+    }
+
+    /// What came to the exchange of events, in order.
+    pub fn announced(&self) -> Vec<Event> {
+        self.announced.lock().unwrap().clone()
     }
 
     /// Ends the sessions of one process, or all.
@@ -240,5 +248,46 @@ impl JobPublisher {
 impl Publisher for JobPublisher {
     fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>> {
         Box::pin(self.publish(jobs))
+    }
+}
+
+/// Publishes events, for one process.
+pub struct EventPublisher(pub Link);
+
+impl EventPublisher {
+    async fn publish(&self, events: &[Event]) -> Result<Vec<bool>, PublishError> {
+        let (link, world) = (&self.0, &self.0.world);
+        link.step().await;
+        let failure = world.weather().publish_fails;
+        let (fails, confirms_lost) = (world.chance(failure), world.chance(failure));
+        let arrive = if fails { world.rng().usize(..=events.len()) } else { events.len() };
+        let mut taken = Vec::new();
+        for event in &events[..arrive] {
+            if world.broker_is_down() {
+                return Err(PublishError("the connection was refused".into()));
+            }
+            let refusal = world.weather().event_refused;
+            let refused = world.chance(refusal);
+            // A queue that refuses says nothing about the others.
+            if !refused || world.chance(0.5) {
+                world.note(|| format!("process {} announces {event:?}", link.process.index()));
+                world.broker.announced.lock().unwrap().push(event.clone());
+            }
+            taken.push(!refused);
+            // Each event may be the last of a process.
+            link.step().await;
+        }
+        link.travel(world.delay(Duration::from_millis(10))).await;
+        link.step().await;
+        if fails || confirms_lost {
+            return Err(PublishError("the connection was reset".into()));
+        }
+        Ok(taken)
+    }
+}
+
+impl Announcer for EventPublisher {
+    fn announce<'a>(&'a self, events: &'a [Event]) -> Boxed<'a, Result<Vec<bool>, PublishError>> {
+        Box::pin(self.publish(events))
     }
 }

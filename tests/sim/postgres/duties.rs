@@ -25,6 +25,11 @@ fn released(row: &JobRow) -> Released {
     Released { job: Job { account: row.account.clone(), ..(*row.job).clone() }, seq: row.seq }
 }
 
+/// It waits for an hour of the day, or for its number's window.
+fn sleeps(row: &JobRow) -> bool {
+    matches!(row.wait_reason, Some(WaitReason::QuietHours | WaitReason::NumberLimit))
+}
+
 impl Tables {
     /// The rows that match, oldest first by `order`.
     fn pick<K: Ord>(
@@ -43,11 +48,18 @@ impl Tables {
         let is_due = |row: &JobRow| {
             let limited = row.wait_reason == Some(WaitReason::RateLimited);
             let due = row.due_at.is_some_and(|due| due <= at || limited && due <= at + AHEAD);
-            row.state == State::Waiting && !row.on_room && due
+            row.state == State::Waiting && !row.on_room && due && !sleeps(row)
         };
         let mut due = self.pick(limit, is_due, |row| (row.due_at, row.seq));
         due.iter_mut().for_each(|row| row.go(State::Queued, NO_WAIT, now));
         due.iter().map(|row| released(row)).collect()
+    }
+
+    pub fn wake(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, Priority)> {
+        let due = |row: &JobRow| !row.on_room && row.due_at.is_some_and(|due| due <= at) && sleeps(row);
+        let mut woken = self.pick(limit, due, |row| (row.due_at, row.seq));
+        woken.iter_mut().for_each(|row| row.go(State::Waiting, (Some(WaitReason::RateLimited), Some(now), true), now));
+        woken.iter().map(|row| (row.account.clone(), row.job.priority)).collect()
     }
 
     pub fn release_room(&mut self, account: &str, priority: Priority, limit: u32, now: Timestamp) -> Vec<Released> {
@@ -71,10 +83,13 @@ impl Tables {
     pub fn expire(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, u64)> {
         let late = |row: &JobRow| matches!(row.state, State::Waiting | State::Queued) && row.job.is_expired(at);
         let mut counts = BTreeMap::new();
+        let mut expired = Vec::new();
         for row in self.pick(limit, late, |row| row.seq) {
             row.go(State::Expired, NO_WAIT, now);
             *counts.entry(row.account.clone()).or_default() += 1;
+            expired.push(row.clone());
         }
+        expired.iter().for_each(|row| self.announce(row, now));
         counts.into_iter().collect()
     }
 
@@ -143,11 +158,13 @@ impl Tables {
 
     pub fn parked(&self, now: Timestamp) -> Vec<ParkedJobs> {
         let mut lines = BTreeMap::new();
-        let parked = |row: &&JobRow| {
-            row.state == State::Waiting && (row.wait_reason == Some(WaitReason::RateLimited) || row.on_room)
+        let parked = |row: &&JobRow| match row.wait_reason {
+            Some(WaitReason::RateLimited | WaitReason::QuietHours) => true,
+            Some(WaitReason::NumberLimit) => row.on_room || !self.limits.is_empty(),
+            _ => row.on_room,
         };
         for row in self.jobs.values().filter(parked) {
-            let key = (row.account.clone(), row.job.mobile, row.job.priority, row.on_room);
+            let key = (row.account.clone(), row.job.mobile, row.job.priority, row.on_room, row.wait_reason);
             let line = lines.entry(key).or_insert(Line { first_seq: row.seq, ..Line::default() });
             line.due = row.due_at.max(line.due);
             line.jobs += 1;
@@ -156,12 +173,13 @@ impl Tables {
         }
         lines
             .into_iter()
-            .map(|((account, mobile, priority, on_room), line)| ParkedJobs {
+            .map(|((account, mobile, priority, on_room, reason), line)| ParkedJobs {
                 account,
                 mobile,
                 priority,
                 due_at: line.due.unwrap_or(now),
                 on_room,
+                reason: reason.unwrap_or(WaitReason::RateLimited),
                 jobs: line.jobs,
                 first_seq: line.first_seq,
                 published_at: line.published,
@@ -177,6 +195,6 @@ impl Tables {
             }
         }
         let in_doubt = self.jobs.values().filter(|row| row.state == State::InDoubt).count() as i64;
-        Waiting { by_reason: counts.into_iter().collect(), in_doubt }
+        Waiting { by_reason: counts.into_iter().collect(), in_doubt, events: self.events.len() as i64 }
     }
 }

@@ -4,10 +4,11 @@
 mod duties;
 mod tables;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dispatcher::dispatch::ports::*;
+use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Priority, Timestamp};
 use tokio::time::Instant;
 
@@ -37,12 +38,6 @@ trait Touched {
 impl<T> Touched for Vec<T> {
     fn touched(&self) -> bool {
         !self.is_empty()
-    }
-}
-
-impl Touched for BTreeSet<i64> {
-    fn touched(&self) -> bool {
-        true
     }
 }
 
@@ -150,7 +145,7 @@ impl Ledger for Postgres {
         Box::pin(async move {
             let owner = self.owner();
             let inserted = self.statement("insert", |tables, now| tables.insert(rows, owner, now)).await?;
-            if rows.iter().all(|row| inserted.contains(&row.claim_id)) {
+            if rows.iter().all(|row| inserted.contains_key(&row.claim_id)) {
                 return self.0.world.tables().admitted(rows, &inserted);
             }
             self.statement("look up", |tables, _| tables.admitted(rows, &inserted)).await
@@ -177,9 +172,19 @@ impl Ledger for Postgres {
     }
 }
 
+impl Outbox for Postgres {
+    fn turn<'a>(&'a self, done: &'a [i64], aside: &'a [i64], limit: u32) -> Boxed<'a, Result<Vec<Event>, LedgerError>> {
+        Box::pin(self.statement("outbox", move |tables, _| Ok(tables.turn(done, aside, limit))))
+    }
+}
+
 impl Upkeep for Postgres {
     fn release_due(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
         Box::pin(self.statement("due", move |tables, now| Ok(tables.release_due(at, limit, now))))
+    }
+
+    fn wake(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>> {
+        Box::pin(self.statement("wake", move |tables, now| Ok(tables.wake(at, limit, now))))
     }
 
     fn release_room<'a>(

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use dispatcher::dispatch::ports::*;
 use dispatcher::domain::decide::Next;
-use dispatcher::domain::job::{Job, Outcome, Payload, State, Timestamp, WaitReason};
+use dispatcher::domain::event::Event;
+use dispatcher::domain::job::{Job, Outcome, Payload, Priority, State, Timestamp, WaitReason};
+use dispatcher::domain::limits::NumberLimits;
+use dispatcher::domain::mobile::Mobile;
 
 /// A row of `jobs`.
 #[derive(Clone, Debug)]
@@ -24,6 +27,9 @@ pub struct JobRow {
     pub attempts: i32,
     pub requests: u32,
     pub code: Option<i64>,
+    /// It failed because its number wants no bulk messages: `message` of the real table.
+    pub suppressed: bool,
+    pub message: Option<String>,
     pub smsid: Option<String>,
     pub claim_id: i64,
     pub claimed_until: Option<Timestamp>,
@@ -38,6 +44,7 @@ pub struct AttemptRow {
     pub outcome: Option<Outcome>,
     pub code: Option<i64>,
     pub smsid: Option<String>,
+    pub started_at: Timestamp,
     /// The process that claimed it: not in the real table.
     pub owner: u32,
 }
@@ -49,14 +56,30 @@ pub struct RejectionRow {
     pub body: Vec<u8>,
 }
 
+/// A row of `events`, or one that was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    pub event: Event,
+    /// What it says, beside its type.
+    pub state: State,
+}
+
 /// All of it.
 #[derive(Default)]
 pub struct Tables {
+    /// The outbox, by number.
+    pub events: BTreeMap<i64, EventRow>,
+    /// All that ever was in it: not in the real tables.
+    pub facts: Vec<EventRow>,
     pub jobs: BTreeMap<String, JobRow>,
     pub attempts: BTreeMap<(String, u32), AttemptRow>,
     pub rejections: Vec<RejectionRow>,
     /// Paused accounts have a pause.
     pub accounts: BTreeMap<String, Option<Pause>>,
+    /// Numbers that bulk jobs spare.
+    pub suppressions: BTreeSet<Mobile>,
+    /// What one number may get over long windows.
+    pub limits: NumberLimits,
     /// How long a claim protects its attempt.
     pub lease: Duration,
     /// Which of two rows of one batch that want the same job wins: Postgres does not say.
@@ -79,18 +102,46 @@ fn next_columns(next: &Next) -> (Option<WaitReason>, Option<Timestamp>, bool) {
     }
 }
 
-fn entered(entry: &Entry, claim: Claim) -> Admitted {
-    if *entry == Entry::Claim { Admitted::Claimed(claim) } else { Admitted::Stored }
+fn entered(entry: &Entry, row: &JobRow) -> Admitted {
+    match row.fate() {
+        _ if *entry != Entry::Claim => Admitted::Stored,
+        Fate::Claimed => Admitted::Claimed(row.claim()),
+        Fate::Held(until) => Admitted::Held(until),
+        Fate::Suppressed => Admitted::Suppressed,
+    }
 }
 
-fn moved(entry: &Entry, claim: Claim) -> Readmitted {
-    if *entry == Entry::Claim { Readmitted::Claimed(claim) } else { Readmitted::Stored }
+fn moved(entry: &Entry, row: &JobRow) -> Readmitted {
+    match row.fate() {
+        _ if *entry != Entry::Claim => Readmitted::Stored,
+        Fate::Claimed => Readmitted::Claimed(row.claim()),
+        Fate::Held(until) => Readmitted::Held(until),
+        Fate::Suppressed => Readmitted::Suppressed,
+    }
+}
+
+/// Where a row went that was to be claimed: `Fate` of `src/store/admit.rs`.
+enum Fate {
+    Claimed,
+    Held(Timestamp),
+    Suppressed,
 }
 
 impl JobRow {
     /// What the row says of its last attempt.
     pub fn claim(&self) -> Claim {
         Claim { attempts: self.attempts.max(0) as u32, request: self.requests }
+    }
+
+    fn fate(&self) -> Fate {
+        match self.state {
+            State::Waiting if self.wait_reason == Some(WaitReason::NumberLimit) => {
+                Fate::Held(self.due_at.unwrap_or(self.updated_at))
+            }
+            State::Queued => Fate::Held(self.updated_at),
+            State::Failed if self.suppressed => Fate::Suppressed,
+            _ => Fate::Claimed,
+        }
     }
 
     /// Goes to `state`. The callers set what else changes.
@@ -104,25 +155,93 @@ impl JobRow {
 }
 
 impl Tables {
-    /// `insert_jobs`: the claim ids that were new. A row that cannot be stored refuses the batch.
-    pub fn insert(&mut self, rows: &[Admission], owner: u32, now: Timestamp) -> Result<BTreeSet<i64>, LedgerError> {
+    /// `insert_jobs`: the rows that were new, by claim id. One that cannot be stored refuses the batch.
+    pub fn insert(
+        &mut self,
+        rows: &[Admission],
+        owner: u32,
+        now: Timestamp,
+    ) -> Result<BTreeMap<i64, JobRow>, LedgerError> {
         if rows.iter().any(|row| holds_nul(&row.job.payload)) {
             return Err(LedgerError::Refused("a NUL character (22021)".into()));
         }
-        let mut inserted = BTreeSet::new();
+        let mut inserted = BTreeMap::new();
         for row in in_turn(rows, self.last_wins) {
             if self.jobs.contains_key(&row.job.id) {
                 continue;
             }
-            inserted.insert(row.claim_id);
             let mut job = new_row(row, now);
-            job.go(row.entry.state(), entry_columns(&row.entry), now);
-            if row.entry == Entry::Claim {
-                self.begin(&mut job, owner, now);
-            }
+            let to = (row.job.mobile, row.job.priority);
+            self.enter(&mut job, &row.entry, Some(to), owner, now);
+            self.announce(&job, now);
+            inserted.insert(row.claim_id, job.clone());
             self.jobs.insert(row.job.id.clone(), job);
         }
         Ok(inserted)
+    }
+
+    /// `decided` of `src/store/policy.rs`, and what follows from it.
+    fn enter(&mut self, job: &mut JobRow, entry: &Entry, to: Option<(Mobile, Priority)>, owner: u32, now: Timestamp) {
+        let to = to.filter(|_| *entry == Entry::Claim);
+        let spared = |(mobile, priority)| priority == Priority::Bulk && self.suppressions.contains(&mobile);
+        if to.is_some_and(spared) {
+            job.go(State::Failed, entry_columns(entry), now);
+            (job.suppressed, job.code, job.smsid) = (true, None, None);
+            return;
+        }
+        if let Some(until) = to.and_then(|(mobile, _)| self.held_until(mobile, now)) {
+            return job.go(State::Waiting, (Some(WaitReason::NumberLimit), Some(until), false), now);
+        }
+        job.go(entry.state(), entry_columns(entry), now);
+        if *entry == Entry::Claim {
+            self.begin(job, owner, now);
+        }
+    }
+
+    /// `number_held_until` of `migrations/`.
+    fn held_until(&self, mobile: Mobile, now: Timestamp) -> Option<Timestamp> {
+        let counts = |job: &JobRow, request: u32, attempt: &AttemptRow| match attempt.outcome {
+            None | Some(Outcome::Accepted | Outcome::Unknown) => true,
+            Some(Outcome::Resign) => request == job.requests && job.state == State::Waiting,
+            Some(_) => false,
+        };
+        let of_number = |((id, request), attempt): (&(String, u32), &AttemptRow)| {
+            let job = self.jobs.get(id).filter(|job| job.job.mobile == mobile)?;
+            counts(job, *request, attempt).then_some(attempt.started_at)
+        };
+        let mut sent: Vec<Timestamp> = self.attempts.iter().filter_map(of_number).collect();
+        sent.sort_unstable_by(|a, b| b.cmp(a));
+        let sliding = self.limits.sliding.and_then(|sliding| {
+            Some(*sent.get(sliding.most as usize - 1)? + chrono::Duration::from_std(sliding.window).unwrap())
+        });
+        let today = sent.iter().filter(|at| midnight_before(**at) == midnight_before(now)).count();
+        let tomorrow = midnight_before(now) + chrono::Duration::days(1);
+        let daily = self.limits.daily.filter(|most| today >= *most as usize).map(|_| tomorrow);
+        sliding.max(daily).filter(|until| *until > now)
+    }
+
+    /// `announce!`: what others are to be told of a change.
+    pub fn announce(&mut self, job: &JobRow, now: Timestamp) {
+        if !(job.state.is_settled() || job.state == State::InDoubt) {
+            return;
+        }
+        let event = Event {
+            number: self.facts.len() as i64 + 1,
+            kind: format!("job.{}", job.state),
+            job_id: Some(job.job.id.clone()),
+            at: now,
+            data: data(job, now),
+        };
+        let row = EventRow { event, state: job.state };
+        self.events.insert(row.event.number, row.clone());
+        self.facts.push(row);
+    }
+
+    /// `turn_rows`.
+    pub fn turn(&mut self, done: &[i64], aside: &[i64], limit: u32) -> Vec<Event> {
+        done.iter().for_each(|number| drop(self.events.remove(number)));
+        let others = self.events.values().filter(|row| !aside.contains(&row.event.number));
+        others.take(limit as usize).map(|row| row.event.clone()).collect()
     }
 
     /// The next attempt of a job.
@@ -130,21 +249,21 @@ impl Tables {
         job.attempts += 1;
         job.requests += 1;
         job.claimed_until = Some(now + self.lease);
-        let attempt = AttemptRow { outcome: None, code: None, smsid: None, owner };
+        let attempt = AttemptRow { outcome: None, code: None, smsid: None, started_at: now, owner };
         self.attempts.insert((job.job.id.clone(), job.requests), attempt);
     }
 
     /// What `admit_rows` says of each row, after [`Tables::insert`].
-    pub fn admitted(&self, rows: &[Admission], inserted: &BTreeSet<i64>) -> Result<Vec<Admitted>, LedgerError> {
+    pub fn admitted(&self, rows: &[Admission], inserted: &BTreeMap<i64, JobRow>) -> Result<Vec<Admitted>, LedgerError> {
         rows.iter()
             .map(|row| {
-                if inserted.contains(&row.claim_id) {
-                    return Ok(entered(&row.entry, Claim { attempts: 1, request: 1 }));
+                if let Some(inserted) = inserted.get(&row.claim_id) {
+                    return Ok(entered(&row.entry, inserted));
                 }
                 let known = self.jobs.get(&row.job.id);
                 let known = known.ok_or_else(|| LedgerError::Unavailable("a job was pruned just now".into()))?;
                 if known.claim_id == row.claim_id {
-                    return Ok(entered(&row.entry, known.claim()));
+                    return Ok(entered(&row.entry, known));
                 }
                 let same = known.job.digest() == row.job.digest();
                 Ok(if same { Admitted::Repeat(known.state) } else { Admitted::Conflict })
@@ -153,7 +272,7 @@ impl Tables {
     }
 
     /// `move_jobs`: the rows that were moved, by claim id.
-    pub fn move_jobs(&mut self, rows: &[Readmission], owner: u32, now: Timestamp) -> BTreeMap<i64, Claim> {
+    pub fn move_jobs(&mut self, rows: &[Readmission], owner: u32, now: Timestamp) -> BTreeMap<i64, JobRow> {
         let mut moved = BTreeMap::new();
         let mut ids = BTreeSet::new();
         for row in in_turn(rows, self.last_wins) {
@@ -165,24 +284,22 @@ impl Tables {
             if !there || !ids.insert(row.id.clone()) {
                 continue;
             }
-            job.go(row.entry.state(), entry_columns(&row.entry), now);
             job.account = row.account.clone().unwrap_or(job.account);
             job.claim_id = row.claim_id;
-            if row.entry == Entry::Claim {
-                self.begin(&mut job, owner, now);
-            }
-            moved.insert(row.claim_id, job.claim());
+            self.enter(&mut job, &row.entry, row.to, owner, now);
+            self.announce(&job, now);
+            moved.insert(row.claim_id, job.clone());
             self.jobs.insert(row.id.clone(), job);
         }
         moved
     }
 
     /// What `readmit_rows` says of each row, after [`Tables::move_jobs`].
-    pub fn readmitted(&self, rows: &[Readmission], done: &BTreeMap<i64, Claim>) -> Vec<Readmitted> {
+    pub fn readmitted(&self, rows: &[Readmission], done: &BTreeMap<i64, JobRow>) -> Vec<Readmitted> {
         rows.iter()
             .map(|row| match (done.get(&row.claim_id), self.jobs.get(&row.id)) {
-                (Some(claim), _) => moved(&row.entry, *claim),
-                (None, Some(known)) if known.claim_id == row.claim_id => moved(&row.entry, known.claim()),
+                (Some(done), _) => moved(&row.entry, done),
+                (None, Some(known)) if known.claim_id == row.claim_id => moved(&row.entry, known),
                 (None, Some(known)) => Readmitted::Elsewhere(known.state),
                 (None, None) => Readmitted::Missing,
             })
@@ -199,7 +316,8 @@ impl Tables {
             let accepted = row.decision.next == Next::Accepted;
             // All rows of a statement see the table as it was before.
             let lands = match job.state {
-                State::Submitting | State::InDoubt => true,
+                State::Submitting => true,
+                State::InDoubt => row.decision.next != Next::InDoubt,
                 State::Waiting | State::Queued => accepted,
                 _ => false,
             };
@@ -210,6 +328,9 @@ impl Tables {
             job.attempts = (job.attempts - i32::from(!row.decision.spent)).max(0);
             job.code = row.answer.as_ref().map(|answer| answer.code);
             job.smsid = row.answer.as_ref().and_then(|answer| answer.smsid.clone());
+            job.message = Some(row.message.clone());
+            let job = job.clone();
+            self.announce(&job, now);
         }
         rows.iter().map(|row| landed.contains(&row.id)).collect()
     }
@@ -256,12 +377,30 @@ fn new_row(row: &Admission, now: Timestamp) -> JobRow {
         attempts: 0,
         requests: 0,
         code: None,
+        suppressed: false,
+        message: None,
         smsid: None,
         claim_id: row.claim_id,
         claimed_until: None,
         updated_at: now,
         revision: 0,
     }
+}
+
+/// The midnight in Asia/Shanghai before `at`.
+fn midnight_before(at: Timestamp) -> Timestamp {
+    let (east, day) = (8 * 3_600, 86_400);
+    let local = at.timestamp() + east;
+    Timestamp::from_timestamp(local - local.rem_euclid(day) - east, 0).unwrap()
+}
+
+fn data(row: &JobRow, now: Timestamp) -> String {
+    let metadata = row.job.metadata.as_deref().map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+    serde_json::json!({
+        "id": row.job.id, "mobile": row.job.mobile.digits(), "account": row.account, "state": row.state.as_str(),
+        "code": row.code, "message": row.message, "smsid": row.smsid, "metadata": metadata, "at": now,
+    })
+    .to_string()
 }
 
 /// `text` of Postgres cannot hold it.

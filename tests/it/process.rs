@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dispatcher::simulator::{Latency, Options};
+use dispatcher::simulator::{Latency, Options, Scripted};
 use serde_json::Value;
 
 use crate::support::metrics::get;
@@ -44,7 +44,7 @@ async fn a_drain_ends_at_its_deadline() {
     let mut stage = Stage::new().await;
     stage.migrate().await;
     stage.set("drain_timeout", "500ms");
-    stage.gateway.script(&number(1), vec![dispatcher::simulator::Scripted::Hang]);
+    stage.gateway.script(&number(1), vec![Scripted::Hang]);
     let process = stage.process();
     process.ready().await;
     stage.publish("high", [&job("hangs", &number(1))]).await;
@@ -55,6 +55,31 @@ async fn a_drain_ends_at_its_deadline() {
     stage.db.execute("update jobs set claimed_until = now() - interval '1 s'").await;
     stage.start().await;
     stage.states("in_doubt 1").await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn while_it_drains_it_says_so_and_answers() {
+    let mut stage = Stage::new().await;
+    stage.migrate().await;
+    stage.set("drain_timeout", "20s");
+    stage.gateway.script(&number(1), vec![Scripted::Delay(Duration::from_secs(3), Box::new(Scripted::Normal))]);
+    let process = stage.process();
+    process.ready().await;
+    stage.publish("high", [&job("slow", &number(1))]).await;
+    stage.submissions(1).await;
+    process.tell_to_stop().await;
+    eventually("unready, for it stops", async || match get(process.admin, "/readyz").await {
+        Some((503, reasons)) if reasons.contains("stopping") => Ok(()),
+        other => Err((other, process.log())),
+    })
+    .await;
+    assert_eq!(get(process.admin, "/healthz").await, Some((200, "ok\n".to_owned())));
+    assert_eq!(get(process.admin, "/metrics").await.map(|(status, _)| status), Some(200));
+    assert_eq!(stage.db.states().await, "submitting 1", "it drains still");
+    let (status, log) = process.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert_eq!(stage.db.states().await, "accepted 1");
     stage.finish().await;
 }
 

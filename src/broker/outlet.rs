@@ -1,0 +1,155 @@
+//! A connection for publishing with confirms: the broker has a message, or we know that we do not know.
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use secrecy::SecretString;
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::BrokerError;
+use super::connect::connect;
+use super::topology::Topology;
+
+/// AMQP's `persistent`.
+pub(super) const PERSISTENT: u8 = 2;
+/// Publishes under way at a time: bounds memory, and the time until an error shows.
+pub(super) const WINDOW: usize = 500;
+
+/// A message on its way out.
+pub(super) struct Outgoing<'a> {
+    pub exchange: &'a str,
+    /// At most 255 bytes.
+    pub routing_key: &'a str,
+    /// It is an error that no queue takes it.
+    pub mandatory: bool,
+    pub body: &'a [u8],
+    pub properties: BasicProperties,
+}
+
+/// What the broker says of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It has it, in every queue that it belongs to.
+    Taken,
+    /// It was mandatory, and no queue takes it.
+    Unroutable,
+    /// A queue is full, or has no leader.
+    Refused,
+}
+
+/// Connects when it is first used, and anew when the connection broke.
+pub(super) struct Outlet {
+    url: SecretString,
+    purpose: &'static str,
+    topology: Topology,
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
+    connection: Connection,
+    channel: Channel,
+}
+
+/// The right to publish: batches do not mix, so order is kept. Dropped before [`Turn::end`], it closes
+/// the connection: nobody knows what is on its way.
+pub(super) struct Turn<'a> {
+    guard: MutexGuard<'a, Option<Open>>,
+    open: Open,
+}
+
+impl Outlet {
+    /// `purpose` is shown in RabbitMQ's list of connections.
+    pub fn new(url: &SecretString, prefix: &str, purpose: &'static str) -> Self {
+        Outlet { url: url.clone(), purpose, topology: Topology::new(prefix), open: Mutex::new(None) }
+    }
+
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    async fn open(&self) -> Result<Open, BrokerError> {
+        let connection = connect(&self.url, self.purpose).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        self.topology.declare(&channel).await?;
+        Ok(Open { connection, channel })
+    }
+
+    /// Waits for its turn, and connects if need be.
+    pub async fn turn(&self) -> Result<Turn<'_>, BrokerError> {
+        let mut guard = self.open.lock().await;
+        let open = match guard.take() {
+            Some(open) if open.channel.status().connected() => open,
+            _ => self.open().await?,
+        };
+        Ok(Turn { guard, open })
+    }
+
+    /// Closes the connection.
+    pub async fn close(&self) {
+        if let Some(open) = self.open.lock().await.take() {
+            open.close().await;
+        }
+    }
+}
+
+impl Open {
+    async fn close(self) {
+        // An error only says that it is closed already.
+        let _ = self.connection.close(200, "bye".into()).await;
+    }
+}
+
+impl Turn<'_> {
+    /// Publishes at most [`WINDOW`] messages, in order; returns what the broker says of each. After an
+    /// error any of them may have arrived.
+    ///
+    /// All are sent before the first confirm is awaited; every confirm is awaited, even after an error,
+    /// because lapin keeps the ones that nobody awaits.
+    pub async fn window<'m>(
+        &mut self,
+        messages: impl Iterator<Item = Outgoing<'m>>,
+    ) -> Result<Vec<Verdict>, BrokerError> {
+        let mut confirms = Vec::with_capacity(WINDOW);
+        let mut failure = None;
+        for message in messages {
+            match publish(&self.open.channel, message).await {
+                Ok(confirm) => confirms.push(confirm),
+                Err(error) => {
+                    failure = Some(error.into());
+                    break;
+                }
+            }
+        }
+        let mut verdicts = Vec::with_capacity(confirms.len());
+        for confirm in confirms {
+            match confirm.await {
+                Ok(Confirmation::Ack(None)) => verdicts.push(Verdict::Taken),
+                Ok(Confirmation::Ack(Some(_))) => verdicts.push(Verdict::Unroutable),
+                Ok(Confirmation::Nack(_)) => verdicts.push(Verdict::Refused),
+                Ok(Confirmation::NotRequested) => {
+                    failure.get_or_insert(BrokerError("the channel gives no confirms".into()));
+                }
+                Err(error) => {
+                    failure.get_or_insert(error.into());
+                }
+            }
+        }
+        failure.map_or(Ok(verdicts), Err)
+    }
+
+    /// All was well: the connection is kept.
+    pub fn end(mut self) {
+        *self.guard = Some(self.open);
+    }
+
+    /// Something is wrong: the connection is closed, and the next turn makes a new one.
+    pub async fn abandon(self) {
+        self.open.close().await;
+    }
+}
+
+async fn publish(channel: &Channel, message: Outgoing<'_>) -> Result<lapin::PublisherConfirm, lapin::Error> {
+    let Outgoing { exchange, routing_key, mandatory, body, properties } = message;
+    let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
+    channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties).await
+}

@@ -1,0 +1,9 @@
+//! What people do: each act and its row in `operations` are one statement, so that neither is there
+//! without the other. An act that changes nothing leaves no row.
+
+mod accounts;
+mod jobs;
+mod notes;
+
+pub use jobs::{Acted, Verdict};
+pub use notes::{Operator, Via};

@@ -1,0 +1,9 @@
+//! The world breaks under a working daemon: a module for each way in which it does.
+
+mod books;
+mod copies;
+mod crash;
+mod postgres;
+mod pressure;
+mod rabbitmq;
+mod storm;

@@ -1,0 +1,1 @@
+//! Postgres fails under a running daemon.

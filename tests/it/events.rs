@@ -1,0 +1,6 @@
+//! Events: what publishers are told of their jobs.
+
+mod listener;
+
+mod facts;
+mod trouble;

@@ -1,0 +1,87 @@
+//! What the built binary tells a service manager, over a socket as systemd gives it.
+
+use tokio::net::UnixDatagram;
+
+use crate::support::process::{Process, free_address};
+use crate::support::stage::Stage;
+
+/// The socket of a service manager that wants a sign of life twice a second.
+struct Manager {
+    socket: UnixDatagram,
+    folder: tempfile::TempDir,
+}
+
+impl Manager {
+    fn new() -> Manager {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        Manager { socket, folder }
+    }
+
+    fn process(&self, stage: &Stage) -> Process {
+        let path = self.folder.path().join("notify").display().to_string();
+        let mut environment = stage.environment();
+        environment.push(("NOTIFY_SOCKET".to_owned(), path));
+        environment.push(("WATCHDOG_USEC".to_owned(), "500000".to_owned()));
+        Process::run(&environment, free_address())
+    }
+
+    /// Reads until a message has this line, or a line that begins with it.
+    async fn hears(&self, wanted: &str) {
+        let mut buffer = [0; 4096];
+        let listen = async {
+            loop {
+                let read = self.socket.recv(&mut buffer).await.unwrap();
+                let text = String::from_utf8_lossy(&buffer[..read]);
+                if text.lines().any(|line| line.starts_with(wanted)) {
+                    return;
+                }
+            }
+        };
+        let heard = tokio::time::timeout(std::time::Duration::from_secs(30), listen).await;
+        heard.unwrap_or_else(|_| panic!("the service manager is not told {wanted}"));
+    }
+}
+
+#[tokio::test]
+async fn the_service_manager_hears_of_start_life_and_stop() {
+    let (stage, manager) = (Stage::new().await, Manager::new());
+    stage.migrate().await;
+    let process = manager.process(&stage);
+    manager.hears("READY=1").await;
+    manager.hears("STATUS=consuming").await;
+    for _ in 0..3 {
+        manager.hears("WATCHDOG=1").await;
+    }
+    let (status, log) = process.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    manager.hears("STOPPING=1").await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_postgres_is_started_and_alive() {
+    let (mut stage, manager) = (Stage::new().await, Manager::new());
+    stage.migrate().await;
+    stage.set("postgres.url", &format!("postgres://user@{}/x", free_address()));
+    let process = manager.process(&stage);
+    manager.hears("READY=1").await;
+    manager.hears("STATUS=not ready: ").await;
+    manager.hears("WATCHDOG=1").await;
+    let (status, log) = process.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    stage.finish_without_queues().await;
+}
+
+#[tokio::test]
+async fn without_its_tables_it_never_says_that_it_is_ready() {
+    let (stage, manager) = (Stage::new().await, Manager::new());
+    let (status, log) = manager.process(&stage).ended().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    let mut buffer = [0; 4096];
+    while let Ok(read) = manager.socket.try_recv(&mut buffer) {
+        let text = String::from_utf8_lossy(&buffer[..read]);
+        assert!(!text.contains("READY=1"), "{text}");
+    }
+    stage.finish_without_tables();
+}

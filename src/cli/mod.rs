@@ -5,6 +5,7 @@ pub mod check;
 pub mod completions;
 mod connect;
 pub mod exit;
+pub mod forget;
 pub mod jobs;
 pub mod migrate;
 mod output;
@@ -15,6 +16,7 @@ pub mod simulate;
 mod table;
 pub mod top;
 mod when;
+mod who;
 
 use std::path::PathBuf;
 
@@ -61,6 +63,7 @@ enum Command {
     Jobs(jobs::JobsArgs),
     Accounts(accounts::AccountsArgs),
     Rejections(rejections::RejectionsArgs),
+    Forget(forget::ForgetArgs),
     Top(top::TopArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Completions(completions::CompletionsArgs),
@@ -86,6 +89,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Rejections(args) => single(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Forget(args) => single(forget::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Top(args) => single(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),

@@ -1,6 +1,7 @@
 //! The command line as users meet it: the built program, its output and its exit codes.
 
 mod check;
+mod forget;
 mod queries;
 mod send;
 mod story;

@@ -2,8 +2,10 @@
 //! without the other. An act that changes nothing leaves no row.
 
 mod accounts;
+mod forget;
 mod jobs;
 mod notes;
 
+pub use forget::{Forgetting, Forgotten, Unsettled};
 pub use jobs::{Acted, Verdict};
 pub use notes::{Operator, Via};

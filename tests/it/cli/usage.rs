@@ -5,9 +5,19 @@ use crate::support::dispatcher;
 #[test]
 fn help_is_useful_for_every_command() {
     let help = dispatcher(&["--help"]).ok();
-    for command in
-        ["run", "migrate", "check", "send", "jobs", "accounts", "rejections", "top", "simulate", "completions"]
-    {
+    for command in [
+        "run",
+        "migrate",
+        "check",
+        "send",
+        "jobs",
+        "accounts",
+        "rejections",
+        "forget",
+        "top",
+        "simulate",
+        "completions",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         let help = dispatcher(&[command, "--help"]).ok();
         assert!(help.contains("Examples:") && help.contains(&format!("dispatcher {command}")), "{help}");

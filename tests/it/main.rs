@@ -10,6 +10,7 @@ mod intake;
 mod pacing;
 mod process;
 mod reload;
+mod retention;
 mod waiting;
 mod wire;
 

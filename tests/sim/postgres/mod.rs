@@ -168,7 +168,7 @@ impl Ledger for Postgres {
     }
 
     fn refuse<'a>(&'a self, rows: &'a [Refusal]) -> Boxed<'a, Result<Vec<()>, LedgerError>> {
-        Box::pin(self.statement("refuse", |tables, _| Ok(tables.refuse(rows))))
+        Box::pin(self.statement("refuse", |tables, now| Ok(tables.refuse(rows, now))))
     }
 }
 
@@ -210,6 +210,10 @@ impl Upkeep for Postgres {
 
     fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
         Box::pin(self.statement("prune", move |tables, _| Ok(tables.prune(before, limit))))
+    }
+
+    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.statement("prune records", move |tables, _| Ok(tables.prune_records(before, limit))))
     }
 
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {

@@ -381,11 +381,11 @@ fn ports(
     Ports {
         ledger: store.clone(),
         upkeep: store.clone(),
-        outbox: store,
+        outbox: store.clone(),
         publisher,
         announcer,
         source: Arc::new(JobSource::new(&rabbitmq.url, &rabbitmq.prefix, rabbitmq.prefetch)),
-        lease: Arc::new(ShardLease::new(&config.postgres.url, &rabbitmq.prefix)),
+        lease: Arc::new(ShardLease::new(&config.postgres.url, &rabbitmq.prefix, &store)),
         gateway: Arc::new(gateway),
         chance: Arc::new(System),
     }
@@ -411,6 +411,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         },
         accounts: accounts.collect(),
         mobile: Bucket { period: config.limits.mobile.period(), burst: config.limits.mobile_burst },
+        number_limited: !config.limits.windows.is_empty(),
         quiet: config.limits.quiet,
         retry: RetryPolicy::new(config.retry.max_attempts, config.retry.initial, config.retry.max),
         codes: config.codes.clone(),

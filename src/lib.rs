@@ -41,6 +41,7 @@
 //! | how a request is signed and a reply read | [`gateway`] |
 //! | SQL | [`store`], and `migrations/` |
 //! | queues and exchanges | [`broker`] |
+//! | what publishers are told | [`domain::event`], `store/events.rs`, `dispatch/duties/events.rs` |
 //! | a periodic duty | `dispatch::duties`, a file each |
 //! | what `jobs show` tells of a job | [`explain`] |
 //! | a configuration key | [`config`], and `dispatcher.toml` |
@@ -49,9 +50,11 @@
 //!
 //! A message arrives at `Reception` (`dispatch/intake.rs`), in the order of its queue; the prefetch bounds
 //! how many are in memory. [`decode`](domain::message::decode) makes a [`Job`](domain::job::Job) of it, or a
-//! rejection, which is kept whole. A repeat of a job that was committed lately is acknowledged from memory.
-//! What has expired, or is scheduled for later, needs no turn. Everything else lines up in the
-//! [`Pacer`](domain::pace::Pacer), first at its number's limiter, then at its account's.
+//! rejection, which is kept whole. Large bodies share a budget of bytes (`broker/large.rs`), for the prefetch
+//! counts messages only. A repeat of a job that was committed lately is acknowledged from memory. What has
+//! expired, or is scheduled for later, needs no turn. Everything else lines up in the
+//! [`Pacer`](domain::pace::Pacer), first at its number's limiter, then at its account's; but a job whose message
+//! has come again five times is parked at once, before the queue's delivery limit gives up on it.
 //!
 //! From here on the job has a task of its own, [`Desk::deliver`](dispatch::Desk::deliver), a line a step:
 //!
@@ -82,6 +85,10 @@
 //! or for which their account has room, become `queued` and are published again with their place in the
 //! order of arrival. They take the same path; only their claim is an update. What waited for the morning or for
 //! its number's window first joins the line for its account's room, since so many may be due at once.
+//!
+//! What others are to be told of a change is written to table `events` by the statement that makes the
+//! change. The events duty (`dispatch/duties/events.rs`) reads it in order, publishes, waits for the confirms
+//! and deletes, on a connection of its own; woken by a hint after a commit, with polling as the truth.
 //!
 //! # The states
 //!
@@ -119,6 +126,8 @@
 //! | submit, or the answer | the same | the same: nobody can know, and ihuyi cannot be asked |
 //! | record | the outcome, and the message | the message comes again, its id is known: acknowledged |
 //! | record, expired password | `waiting`, due in seconds | the release duty takes it up |
+//! | an event committed, not published | its row | the events duty of the next process publishes it |
+//! | an event published, not deleted | its row | it is published again, under the same id |
 //! | release committed, not published | `queued` without a message | published again after a minute by the same duty |
 //! | release published, not confirmed | perhaps two messages | the second finds its job no longer `queued`: acknowledged |
 //!

@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 use super::BrokerError;
 use super::ack::{Fate, settle};
 use super::connect::connect;
-use super::properties::{RELEASED, decoded, describe, integer};
+use super::large::{Large, Room};
+use super::properties::{BOUND, DELIVERY_COUNT, RELEASED, decoded, describe, integer};
 use super::topology::Topology;
 use crate::dispatch::ports::{Arrival, Boxed, Consuming, Intake, Settle, Source, SourceError};
 use crate::domain::job::Priority;
@@ -26,6 +27,7 @@ struct Session {
     connection: Connection,
     receivers: JoinSet<String>,
     settlers: JoinSet<String>,
+    large: Arc<Large>,
 }
 
 /// How long acknowledgements that are on their way may take when a session closes.
@@ -43,6 +45,7 @@ impl Session {
         let topology = Topology::new(prefix);
         topology.declare(&connection.create_channel().await?).await?;
         let (mut receivers, mut settlers) = (JoinSet::new(), JoinSet::new());
+        let large = Arc::new(Large::default());
         for priority in Priority::ALL.iter().copied() {
             let channel = connection.create_channel().await?;
             channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
@@ -59,9 +62,15 @@ impl Session {
                 settle(channel, receiver).await;
                 format!("the {priority} channel closed")
             });
-            receivers.spawn(receive(consumer, priority, intake.clone(), fates));
+            let line = Line { priority, fates, large: large.clone() };
+            receivers.spawn(receive(consumer, line, intake.clone()));
         }
-        Ok(Session { connection, receivers, settlers })
+        let tended = large.clone();
+        receivers.spawn(async move {
+            tended.tend().await;
+            "large messages are not tended any more".into()
+        });
+        Ok(Session { connection, receivers, settlers, large })
     }
 
     /// Waits for the end of any of its parts, and says which and why.
@@ -78,6 +87,7 @@ impl Session {
     /// to the queues.
     async fn shut(mut self) {
         self.receivers.shutdown().await;
+        self.large.forget();
         let flushed = async { while self.settlers.join_next().await.is_some() {} };
         // They end when no delivery is held any more; a job that is still on the wire holds one.
         let _ = tokio::time::timeout(FLUSH, flushed).await;
@@ -86,16 +96,19 @@ impl Session {
     }
 }
 
-/// Hands over what arrives until the consumer ends; returns why it ended.
-async fn receive(
-    mut consumer: Consumer,
+/// One priority's deliveries.
+struct Line {
     priority: Priority,
-    intake: Arc<dyn Intake>,
     fates: mpsc::UnboundedSender<Fate>,
-) -> String {
+    large: Arc<Large>,
+}
+
+/// Hands over what arrives until the consumer ends; returns why it ended.
+async fn receive(mut consumer: Consumer, line: Line, intake: Arc<dyn Intake>) -> String {
+    let priority = line.priority;
     while let Some(next) = consumer.next().await {
         match next {
-            Ok(delivery) => intake.arrive(arrival(delivery, priority, &fates)),
+            Ok(delivery) => line.arrival(delivery).into_iter().for_each(|arrival| intake.arrive(arrival)),
             Err(error) => return format!("the {priority} consumer failed: {error}"),
         }
     }
@@ -103,14 +116,20 @@ async fn receive(
     format!("the {priority} consumer was cancelled by the broker")
 }
 
-fn arrival(mut delivery: Delivery, priority: Priority, fates: &mpsc::UnboundedSender<Fate>) -> Arrival {
-    Arrival {
-        body: std::mem::take(&mut delivery.data),
-        properties: decoded(&delivery),
-        released: integer(&delivery.properties, RELEASED),
-        redelivered: delivery.redelivered,
-        priority,
-        delivery: Box::new(Handle { delivery, fates: fates.clone() }),
+impl Line {
+    /// `None`: there is no room for its body, and it will come again.
+    fn arrival(&self, mut delivery: Delivery) -> Option<Arrival> {
+        let room = self.large.admit(delivery.data.len(), delivery.delivery_tag, &self.fates)?;
+        Some(Arrival {
+            body: std::mem::take(&mut delivery.data),
+            properties: decoded(&delivery),
+            released: integer(&delivery.properties, RELEASED),
+            bound: integer(&delivery.properties, BOUND).is_some(),
+            redelivered: delivery.redelivered,
+            returns: integer(&delivery.properties, DELIVERY_COUNT).and_then(|n| n.try_into().ok()).unwrap_or(0),
+            priority: self.priority,
+            delivery: Box::new(Handle { delivery, fates: self.fates.clone(), _room: room }),
+        })
     }
 }
 
@@ -118,6 +137,7 @@ fn arrival(mut delivery: Delivery, priority: Priority, fates: &mpsc::UnboundedSe
 struct Handle {
     delivery: Delivery,
     fates: mpsc::UnboundedSender<Fate>,
+    _room: Room,
 }
 
 impl Settle for Handle {

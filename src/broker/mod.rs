@@ -10,6 +10,7 @@ mod announce;
 mod connect;
 mod consume;
 mod depths;
+mod large;
 mod outlet;
 pub mod probe;
 mod properties;

@@ -11,6 +11,10 @@ use crate::domain::message::Properties;
 pub(super) const RELEASED: &str = "x-dispatcher-seq";
 /// When a job was published, in Unix milliseconds.
 pub(super) const PUBLISHED_MS: &str = "x-published-ms";
+/// Set on messages of released jobs that no other account may send.
+pub(super) const BOUND: &str = "x-dispatcher-bound";
+/// How often a quorum queue has given a message out before.
+pub(super) const DELIVERY_COUNT: &str = "x-delivery-count";
 /// W3C trace context.
 pub(super) const TRACEPARENT: &str = "traceparent";
 

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::BrokerError;
 use super::outlet::{Outgoing, Outlet, PERSISTENT, Verdict, WINDOW};
-use super::properties::{PUBLISHED_MS, RELEASED, TRACEPARENT};
+use super::properties::{BOUND, PUBLISHED_MS, RELEASED, TRACEPARENT};
 use crate::dispatch::ports::{Boxed, PublishError, Publisher, Released};
 use crate::domain::job::Job;
 use crate::domain::message::{self, Properties};
@@ -20,6 +20,8 @@ pub struct Message {
     properties: Properties,
     /// The place in the order of arrival of a job that is released.
     seq: Option<i64>,
+    /// Of a released job: no other account may send it.
+    bound: bool,
 }
 
 impl Message {
@@ -27,7 +29,7 @@ impl Message {
     pub fn of(job: &Job) -> Self {
         // The id stands beside the body too, for whoever looks at the queue.
         let properties = Properties { message_id: Some(job.id.clone()), ..message::properties(job) };
-        Message { body: message::encode(job), properties, seq: None }
+        Message { body: message::encode(job), properties, seq: None, bound: false }
     }
 
     /// Anything, as it is: the daemon will judge it. `routing_key` has at most 255 bytes.
@@ -37,7 +39,7 @@ impl Message {
             timestamp_ms: Some(published_ms),
             ..Properties::default()
         };
-        Message { body, properties, seq: None }
+        Message { body, properties, seq: None, bound: false }
     }
 
     fn outgoing<'a>(&'a self, exchange: &'a str) -> Outgoing<'a> {
@@ -51,6 +53,9 @@ impl Message {
         }
         if let Some(seq) = self.seq {
             headers.insert(RELEASED.into(), AMQPValue::LongLongInt(seq));
+        }
+        if self.bound {
+            headers.insert(BOUND.into(), AMQPValue::LongLongInt(1));
         }
         let mut properties = BasicProperties::default()
             .with_content_type("application/json".into())
@@ -127,7 +132,9 @@ fn all_taken(verdicts: Result<Vec<Verdict>, BrokerError>) -> Result<(), PublishE
 
 impl Publisher for JobPublisher {
     fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>> {
-        let messages = jobs.iter().map(|released| Message { seq: Some(released.seq), ..Message::of(&released.job) });
+        let message =
+            |Released { job, seq, bound }: &Released| Message { seq: Some(*seq), bound: *bound, ..Message::of(job) };
+        let messages = jobs.iter().map(message);
         Box::pin(self.publish_all(messages))
     }
 }

@@ -106,7 +106,11 @@ impl Desk {
             Err(_) => return Delivered::Unsettled,
         };
         let first = Attempt { parcel, claim, claimed: begun, ticket, resigned_before: false };
-        match self.attempts(first).await {
+        let ended = self.attempts(first).await;
+        if let Some(ticket) = ticket {
+            parcel.pace.act(|pacer, now| pacer.settled(ticket, parcel.job.mobile, now));
+        }
+        match ended {
             Ok(()) => Delivered::Settled,
             Err(_) => Delivered::Unsettled,
         }
@@ -218,7 +222,7 @@ impl Desk {
                       use a new id for a new job";
         let refusal = Refusal {
             rejection: Rejection::new(RejectReason::IdConflict, detail),
-            body: parcel.body.as_slice().into(),
+            body: bytes::Bytes::copy_from_slice(&parcel.body),
             properties: parcel.delivery.describe(),
         };
         self.refuse_row(refusal).await

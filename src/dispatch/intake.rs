@@ -11,10 +11,22 @@ use crate::domain::job::{Job, Timestamp, WaitReason};
 use crate::domain::message::{self, Rejection};
 use crate::domain::pace::{Mode, Request, Standing};
 
+/// A job whose message has come again so often goes to Postgres at once, where nothing counts. Else a
+/// night of restarts would carry it to the queue's delivery limit, although the fault is another's.
+const WEARY: u32 = 5;
+
 /// The intake of one consuming session.
 pub(super) struct Reception {
     pub desk: Arc<Desk>,
     pub pace: Arc<Pace>,
+}
+
+/// Where a job lines up.
+struct Place {
+    account: usize,
+    seq: i64,
+    standing: Standing,
+    keep: bool,
 }
 
 impl Intake for Reception {
@@ -40,11 +52,12 @@ impl Reception {
             return arrival.delivery.ack();
         }
         let now = self.desk.now();
-        let account = self.route(&job.account);
+        let account = self.route(&job.account, arrival.bound);
         let (seq, standing) = self.place(&job, &arrival);
+        let keep = arrival.returns >= WEARY;
         let start = match self.at_once(&job, now) {
             Some(entry) => Start::Known(entry),
-            None => self.line_up(&job, account, seq, standing, now),
+            None => self.line_up(&job, Place { account, seq, standing, keep }, now),
         };
         let parcel = Parcel {
             job: Arc::new(job),
@@ -83,18 +96,23 @@ impl Reception {
         }
     }
 
-    fn line_up(&self, job: &Job, account: usize, seq: i64, standing: Standing, now: Timestamp) -> Start {
+    fn line_up(&self, job: &Job, place: Place, now: Timestamp) -> Start {
         let (mobile, priority) = (job.mobile, job.priority);
+        let Place { account, seq, standing, keep } = place;
         let expires = job.expires_at.map(|at| self.pace.tick_of(at, now));
         let quiet = self.desk.settings.quiet.ends(priority, now).map(|at| self.pace.tick_of(at, now));
-        let request = |ticket| Request { ticket, mobile, account, priority, seq, standing, expires, quiet };
+        let request = |ticket| Request { ticket, mobile, account, priority, seq, standing, expires, quiet, keep };
         let (ticket, turn) = self.pace.enter(request);
         Start::Turn(ticket, turn)
     }
 
-    /// The account that sends: the job's own, or the first in its chain of fallbacks that may send.
-    fn route(&self, name: &str) -> usize {
+    /// The account that sends: the job's own, or the first in its chain of fallbacks that may send. One
+    /// whose own account may have taken it waits for that.
+    fn route(&self, name: &str, bound: bool) -> usize {
         let own = self.desk.settings.account(name).unwrap_or_default();
+        if bound {
+            return own;
+        }
         self.pace.act(|pacer, _| {
             self.desk.settings.chain(own).find(|account| pacer.mode(*account) != Mode::Paused).unwrap_or(own)
         })

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::domain::decide::Decision;
@@ -152,7 +153,7 @@ pub struct Refusal {
     /// Why.
     pub rejection: Rejection,
     /// As received.
-    pub body: Arc<[u8]>,
+    pub body: Bytes,
     /// The AMQP properties and headers, a JSON object.
     pub properties: String,
 }
@@ -188,6 +189,8 @@ pub struct Released {
     pub job: Job,
     /// Its place in the order of arrival.
     pub seq: i64,
+    /// Its account may have taken it already: no other may send it.
+    pub bound: bool,
 }
 
 /// An attempt whose owner has not settled it in time.
@@ -399,8 +402,12 @@ pub struct Arrival {
     pub properties: Properties,
     /// Set on the messages of jobs that this program has released: their place in the order of arrival.
     pub released: Option<i64>,
+    /// Set on the messages of those that no fallback may send: see [`Released::bound`].
+    pub bound: bool,
     /// The broker has given it out before.
     pub redelivered: bool,
+    /// How often, as the broker counts towards its delivery limit; 0 where it does not say.
+    pub returns: u32,
     /// Its queue's priority.
     pub priority: Priority,
     /// How it is acknowledged.

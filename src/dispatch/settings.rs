@@ -29,6 +29,8 @@ pub struct Settings {
     pub accounts: Vec<AccountSettings>,
     /// Every number's bucket.
     pub mobile: Bucket,
+    /// Postgres counts what a number gets over long windows.
+    pub number_limited: bool,
     /// When each priority is quiet.
     pub quiet: QuietHours,
     /// When to retry.

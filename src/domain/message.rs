@@ -24,7 +24,7 @@ pub const MAX_ID: usize = 128;
 pub const MAX_TEMPLATE_ID: usize = 64;
 
 /// The fields of a message, in the order of the contract.
-const FIELDS: [&str; 10] = [
+pub const FIELDS: [&str; 10] = [
     "id",
     "mobile",
     "content",

@@ -74,7 +74,9 @@ impl<'a> Fields<'a> {
         let mut fields = Fields::default();
         for (name, raw) in members {
             if let Some(slot) = fields.slot(&name) {
-                set(slot, scalar(raw)?)?;
+                let value = scalar(raw);
+                // Words decide nothing: whatever they are, the code stands.
+                set(slot, if name == "msg" { value.unwrap_or(Some(Cow::Borrowed(raw))) } else { value? })?;
             }
         }
         Ok(fields)
@@ -84,7 +86,8 @@ impl<'a> Fields<'a> {
         let mut fields = Fields::default();
         for (name, text) in xml::children(text, root)? {
             if let Some(slot) = fields.slot(&name) {
-                set(slot, Some(Cow::Owned(text.ok_or(NESTED)?)))?;
+                let text = if name == "msg" { text.unwrap_or_default() } else { text.ok_or(NESTED)? };
+                set(slot, Some(Cow::Owned(text)))?;
             }
         }
         Ok(fields)
@@ -140,7 +143,7 @@ fn set<'a>(slot: &mut Option<Cow<'a, str>>, value: Option<Cow<'a, str>>) -> Resu
     }
 }
 
-/// A JSON string or number as text; `null` counts as absent.
+/// A JSON string or number as text; `null` counts as absent, and so does PHP's `false` for nothing.
 fn scalar(raw: &str) -> Result<Option<Cow<'_, str>>, &'static str> {
     match raw.as_bytes().first() {
         Some(b'"') => match serde_json::from_str::<String>(raw) {
@@ -149,7 +152,7 @@ fn scalar(raw: &str) -> Result<Option<Cow<'_, str>>, &'static str> {
             Err(_) => Ok(Some(Cow::Borrowed(raw))),
         },
         Some(b'-' | b'0'..=b'9') => Ok(Some(Cow::Borrowed(raw))),
-        Some(b'n') => Ok(None),
+        Some(b'n' | b'f') => Ok(None),
         _ => Err(NESTED),
     }
 }

@@ -126,7 +126,22 @@ fn words_may_be_anything() {
     assert_eq!(message(r#"{"code":0,"msg":"\ud83d"}"#.into()), r#""\ud83d""#);
     assert_eq!(message(r#"{"code":0,"msg":7}"#.into()), "7");
     assert_eq!(message(r#"{"code":0,"msg":null}"#.into()), "");
+    assert_eq!(message(r#"{"code":0,"msg":{"a":[1]}}"#.into()), r#"{"a":[1]}"#);
+    assert_eq!(message(r#"{"code":0,"msg":true}"#.into()), "true");
+    assert_eq!(message(r#"{"code":0}"#.into()), "");
+    assert_eq!(message(result("<code>0</code><msg><b>bold</b></msg>")), "");
     assert_eq!(message(format!("{{\"code\":0,\"msg\":\"{}\"}}", "字".repeat(900))).chars().count(), 500);
+}
+
+#[test]
+fn odd_fields_beside_a_code_do_not_change_it() {
+    let read = |body: &str| submit(body.as_bytes());
+    assert_eq!(read(r#"{"code":2,"msg":["ok"],"smsid":123}"#), answer(2, r#"["ok"]"#, Some("123")));
+    assert_eq!(read(r#"{"code":2,"msg":7,"smsid":null}"#), answer(2, "7", None));
+    assert_eq!(read(r#"{"code":2,"smsid":false}"#), answer(2, "", None));
+    assert_eq!(read(r#"{"code":406,"msg":false,"smsid":false}"#), answer(406, "", None));
+    assert_eq!(read(r#"{"code":406,"msg":{},"smsid":null}"#), answer(406, "{}", None));
+    assert!(read(r#"{"code":2,"smsid":true}"#).is_err() && read(r#"{"code":false,"smsid":"7"}"#).is_err());
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::Executor;
 use sqlx::migrate::Migrate;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::error::ledger_error;
+use super::pool::Pool;
 use crate::dispatch::ports::LedgerError;
 use crate::domain::limits::NumberLimits;
 
@@ -36,7 +37,7 @@ const ACQUIRE: Duration = Duration::from_secs(10);
 /// Postgres.
 #[derive(Clone)]
 pub struct Store {
-    pub(super) pool: PgPool,
+    pub(super) pool: Pool,
     /// How long a claim protects its attempt, in seconds.
     pub(super) lease_seconds: f64,
     /// What one number may get over long windows.
@@ -78,7 +79,7 @@ impl Store {
         let options = PgConnectOptions::from_str(url.expose_secret())
             .map_err(|_| LedgerError::Refused("postgres.url cannot be read".into()))?
             .application_name("dispatcher");
-        let pool = PgPoolOptions::new()
+        let pool_options = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE)
             // A stale connection shows as a failed batch, which is tried again; a ping before each
@@ -90,8 +91,8 @@ impl Store {
                     connection.execute(SESSION).await?;
                     if session.is_empty() { Ok(()) } else { connection.execute(session).await.map(drop) }
                 })
-            })
-            .connect_lazy_with(options);
+            });
+        let pool = Pool::new(pool_options, options);
         Ok(Store { pool, lease_seconds: lease.as_secs_f64(), limits: NumberLimits::default() })
     }
 
@@ -107,12 +108,12 @@ impl Store {
 
     /// Applies what is missing. Only one process at a time does; the others wait.
     pub async fn migrate(&self) -> Result<(), MigrationError> {
-        MIGRATIONS.run(&self.pool).await.map_err(migrate_error)
+        MIGRATIONS.run(&self.pool.current()).await.map_err(migrate_error)
     }
 
     /// Is the schema the one that this program was built for?
     pub async fn check_migrations(&self) -> Result<(), MigrationError> {
-        let mut connection = self.pool.acquire().await.map_err(ledger_error)?;
+        let mut connection = self.pool.current().acquire().await.map_err(ledger_error)?;
         let table = MIGRATIONS.table_name.as_ref();
         let known: Option<String> = sqlx::query_scalar("select to_regclass($1)::text")
             .bind(table)
@@ -142,7 +143,7 @@ impl Store {
 
     /// Ends all connections.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.pool.current().close().await;
     }
 }
 

@@ -11,8 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Executor};
 
-use super::connect::SESSION;
+use super::connect::{SESSION, Store};
 use super::error::ledger_error;
+use super::pool::Pool;
 use crate::dispatch::ports::{Boxed, Held, Lease, LedgerError};
 
 /// Between two looks whether the lock's connection still lives.
@@ -24,12 +25,14 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub struct ShardLease {
     url: SecretString,
     key: String,
+    pool: Pool,
 }
 
 impl ShardLease {
-    /// The lock for shard 0 of the deployment whose queues begin with `prefix`.
-    pub fn new(url: &SecretString, prefix: &str) -> Self {
-        ShardLease { url: url.clone(), key: format!("dispatcher shard {prefix}.0") }
+    /// The lock for shard 0 of the deployment whose queues begin with `prefix`. `store` is told when the
+    /// lock's connection has failed: its own have hardly fared better.
+    pub fn new(url: &SecretString, prefix: &str, store: &Store) -> Self {
+        ShardLease { url: url.clone(), key: format!("dispatcher shard {prefix}.0"), pool: store.pool.clone() }
     }
 
     async fn try_lock(&self) -> Result<Option<PgConnection>, LedgerError> {
@@ -56,13 +59,15 @@ impl Lease for ShardLease {
         Box::pin(async move {
             let tried = tokio::time::timeout(LIMIT, self.try_lock()).await;
             let connection = tried.map_err(|_| LedgerError::Unavailable("no answer within 5 s".into()))??;
-            Ok(connection.map(|connection| Box::new(HeldLease { connection }) as Box<dyn Held>))
+            Ok(connection
+                .map(|connection| Box::new(HeldLease { connection, pool: self.pool.clone() }) as Box<dyn Held>))
         })
     }
 }
 
 struct HeldLease {
     connection: PgConnection,
+    pool: Pool,
 }
 
 impl Held for HeldLease {
@@ -70,11 +75,13 @@ impl Held for HeldLease {
         Box::pin(async move {
             loop {
                 tokio::time::sleep(LOOK).await;
-                match tokio::time::timeout(LIMIT, self.connection.ping()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return format!("Postgres: {error}"),
-                    Err(_) => return "Postgres gives no answer".into(),
-                }
+                let failure = match tokio::time::timeout(LIMIT, self.connection.ping()).await {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => format!("Postgres: {error}"),
+                    Err(_) => "Postgres gives no answer".into(),
+                };
+                self.pool.renew();
+                return failure;
             }
         })
     }

@@ -8,6 +8,7 @@ mod events;
 mod lease;
 pub mod operate;
 mod policy;
+mod pool;
 mod probe;
 pub mod query;
 mod record;

@@ -12,7 +12,8 @@ use crate::domain::mobile::Mobile;
 /// The columns of [`released`], in the words of a `returning` or `select` list.
 pub(super) const JOB_COLUMNS: &str = "j.id, j.seq, j.account, j.mobile, j.priority, j.content, j.template_id, \
      j.variables::text as variables, j.not_before, j.expires_at, j.on_unknown, j.metadata::text as metadata, \
-     j.traceparent, j.published_at";
+     j.traceparent, j.published_at, (j.on_unknown = 'resend' and exists (select 1 from attempts a \
+     where a.job_id = j.id and a.outcome = 'unknown')) as bound";
 
 /// A row with [`JOB_COLUMNS`].
 pub(super) fn released(row: &PgRow) -> Result<Released, LedgerError> {
@@ -41,7 +42,7 @@ pub(super) fn released(row: &PgRow) -> Result<Released, LedgerError> {
         published_at: row.try_get("published_at").map_err(column)?,
         traceparent: row.try_get("traceparent").map_err(column)?,
     };
-    Ok(Released { job, seq: row.try_get("seq").map_err(column)? })
+    Ok(Released { job, seq: row.try_get("seq").map_err(column)?, bound: row.try_get("bound").map_err(column)? })
 }
 
 /// The attempt in a row with `attempts`, those of the present budget, and `requests`.

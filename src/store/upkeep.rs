@@ -178,6 +178,9 @@ impl Store {
             "with stranded as (
                  select id from jobs
                  where state = 'waiting' and on_room and account = $1
+                   -- The first account may have taken it.
+                   and not (on_unknown = 'resend' and exists (
+                       select 1 from attempts a where a.job_id = jobs.id and a.outcome = 'unknown'))
                  order by priority, seq
                  limit $3
                  for update skip locked
@@ -205,12 +208,14 @@ impl Store {
         let rows = sqlx::query(
             "select account, mobile, priority, on_room, wait_reason, coalesce(max(due_at), now()) as due_at,
                  count(*) as jobs, min(seq) as first_seq, max(published_at) as published_at
-             from jobs
+             from jobs j
              where state = 'waiting' and (wait_reason in ('rate_limited', 'quiet_hours') or on_room
-                 or wait_reason = 'number_limit' and $1)
+                 or wait_reason = 'number_limit' and $1 and not exists (
+                     select from attempts a
+                     where a.job_id = j.id and a.attempt = j.requests and a.outcome = 'tomorrow'))
              group by account, mobile, priority, on_room, wait_reason",
         )
-        // Without limits of ours it is the gateway that says how long each of these waits.
+        // Where the gateway has said that it waits, it says so to each job of the number by itself.
         .bind(!self.limits.is_empty())
         .fetch_all(&self.pool)
         .await

@@ -256,10 +256,12 @@ macro_rules! every_case {
             upkeep::old_rejections_are_pruned;
             upkeep::an_account_pauses_and_resumes_once;
             upkeep::parked_jobs_change_their_account;
+            upkeep::a_job_that_its_account_may_have_taken_stays_there;
             upkeep::what_is_parked_is_told_by_number;
             upkeep::what_waits_is_counted;
             policy::a_number_has_so_much_in_an_hour with crate::suite::Terms::an_hour(2);
             policy::only_what_may_have_reached_the_person_counts with crate::suite::Terms::an_hour(2);
+            policy::what_is_on_the_wire_holds_for_seconds with crate::suite::Terms::an_hour(2);
             policy::of_a_batch_as_many_pass_as_there_is_room_for with crate::suite::Terms::an_hour(2);
             policy::what_is_held_goes_when_there_is_room with crate::suite::Terms::an_hour(2);
             policy::a_second_signature_keeps_the_place_of_the_first with crate::suite::Terms::an_hour(1);

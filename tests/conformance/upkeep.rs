@@ -154,6 +154,18 @@ pub async fn parked_jobs_change_their_account(pg: Pg) {
     assert_eq!(pg.state("a").await, State::Queued, "its digest is still the publisher's");
 }
 
+pub async fn a_job_that_its_account_may_have_taken_stays_there(pg: Pg) {
+    pg.admit(Job { on_unknown: OnUnknown::Resend, ..job("a") }, Entry::Claim).await;
+    let next = Next::Wait { reason: WaitReason::Retry, due_at: Some(pg.now() - Duration::seconds(60)) };
+    assert!(pg.record("a", 1, Outcome::Unknown, next).await);
+    let released = pg.upkeep.release_due(pg.now(), 9).await.unwrap();
+    assert!(released.len() == 1 && released[0].bound, "{released:?}");
+    pg.readmit("a", From::Queued, wait_for_room()).await;
+    assert!(pg.upkeep.reroute("main", "backup", 9).await.unwrap().is_empty());
+    let released = pg.upkeep.release_room("main", Priority::Normal, 9).await.unwrap();
+    assert!(released.len() == 1 && released[0].bound, "{released:?}");
+}
+
 pub async fn what_is_parked_is_told_by_number(pg: Pg) {
     let now = pg.now();
     let due = |seconds| now + Duration::seconds(seconds);

@@ -8,6 +8,7 @@ mod events;
 mod health;
 mod intake;
 mod pacing;
+mod policy;
 mod process;
 mod reload;
 mod retention;
@@ -17,6 +18,7 @@ mod wire;
 // Parts by themselves.
 mod cli;
 mod conformance;
+mod documents;
 mod gateway;
 mod readme;
 mod simulator;

@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use dispatcher::dispatch::metrics::Metrics;
 use dispatcher::domain::codes::{self, CodeTable};
+use dispatcher::domain::event::{self, Event};
 use dispatcher::domain::job::{OnUnknown, Outcome, Priority, State};
 use dispatcher::domain::message::{self, Properties, RejectReason, Rules};
 use lapin::message::BasicGetMessage;
-use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::*;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
+
+use crate::support::{amqp_url, eventually, unique_name};
 
 const READMES: [(&str, &str); 2] =
     [("README.md", include_str!("../../README.md")), ("README.zh-CN.md", include_str!("../../README.zh-CN.md"))];
-const EXAMPLES: [&str; 5] = ["publish.py", "Publish.java", "publish.php", "publish.mjs", "publish.go"];
+const EXAMPLES: [&str; 6] = ["listen.py", "publish.py", "Publish.java", "publish.php", "publish.mjs", "publish.go"];
 /// What the example publishes to, quotes included.
 const EXCHANGE: &str = "\"sms.jobs\"";
 /// The example takes well under a second; a broker that does not answer must not hang the test.
@@ -95,6 +99,65 @@ fn check(got: &BasicGetMessage) {
     assert!((0..60).contains(&age.num_seconds()), "{age}");
     assert_eq!((properties.delivery_mode(), got.delivery.redelivered), (&Some(2), false));
     assert_eq!(properties.content_type().as_ref().map(|text| text.as_str()), Some("application/json"));
+}
+
+#[tokio::test]
+async fn the_python_consumer_drops_repeats() {
+    let python = python().await;
+    let connection = Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let (exchange, queue) = (unique_name(), unique_name());
+    let passing = ExchangeDeclareOptions { auto_delete: true, ..Default::default() };
+    channel
+        .exchange_declare(exchange.as_str().into(), ExchangeKind::Topic, passing, FieldTable::default())
+        .await
+        .unwrap();
+    let code = example(READMES[0], "listen.py")
+        .replace("\"sms.events\"", &format!("{exchange:?}"))
+        .replace("\"orders.sms\"", &format!("{queue:?}"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(python)
+        .args(["-c", &code])
+        .env("AMQP_URL", amqp_url())
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let event = |number: i64| Event {
+        number,
+        kind: "job.accepted".into(),
+        job_id: Some(format!("order-{number}")),
+        at: chrono::Utc::now(),
+        data: format!("{{\"id\": \"order-{number}\", \"code\": 2, \"metadata\": {{\"n\": {number}}}}}"),
+    };
+    let (first, second) = (event(1), event(2));
+    // Until it has bound its queue, nobody takes what is published.
+    eventually("it listens", async || publish(&channel, &exchange, &first).await).await;
+    for event in [&first, &second, &first, &second] {
+        publish(&channel, &exchange, event).await.unwrap();
+    }
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for n in [1, 2] {
+        let line = tokio::time::timeout(LIMIT, lines.next_line()).await.expect("listen.py says nothing").unwrap();
+        assert_eq!(line, Some(format!("job.accepted order-{n} 2 {{'n': {n}}}")));
+    }
+    publish(&channel, &exchange, &event(3)).await.unwrap();
+    let line = tokio::time::timeout(LIMIT, lines.next_line()).await.unwrap().unwrap();
+    assert!(line.as_ref().is_some_and(|line| line.contains("order-3")), "a repeat was not dropped: {line:?}");
+    child.kill().await.unwrap();
+    channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+    connection.close(200, "bye".into()).await.unwrap();
+}
+
+/// As the daemon does; an error where no queue takes it.
+async fn publish(channel: &Channel, exchange: &str, event: &Event) -> Result<(), &'static str> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let body = event.envelope("/dispatcher/test").unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let (exchange, key) = (exchange.into(), event.kind.as_str().into());
+    let sent = channel.basic_publish(exchange, key, options, &body, BasicProperties::default()).await.unwrap();
+    if sent.await.unwrap() == Confirmation::Ack(None) { Ok(()) } else { Err("nobody listens") }
 }
 
 /// A python3 that has pika: the first in the path, or Debian's.
@@ -205,6 +268,18 @@ fn both_readmes_name_every_reason_of_a_rejection() {
     for (file, text) in READMES {
         for reason in RejectReason::ALL {
             assert!(text.contains(&quoted(reason.as_str())), "{file} does not explain {reason}");
+        }
+    }
+}
+
+#[test]
+fn both_readmes_name_every_event() {
+    for (file, text) in READMES {
+        for kind in event::TYPES {
+            assert!(text.contains(&quoted(kind)), "{file} does not explain {kind}");
+        }
+        for member in event::JOB_DATA {
+            assert!(text.contains(&format!("\"{member}\": ")), "{file} does not show {member}");
         }
     }
 }

@@ -30,9 +30,7 @@ impl Look for Inside {
     }
 
     fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()> {
-        Box::pin(async move {
-            self.0.tables().suppressions.insert(mobile);
-        })
+        Box::pin(async move { self.0.tables().suppressions.extend([mobile]) })
     }
 }
 

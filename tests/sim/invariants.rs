@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dispatcher::domain::event::Event;
-use dispatcher::domain::job::{Job, OnUnknown, Outcome, State, WaitReason};
+use dispatcher::domain::job::{Job, OnUnknown, Outcome, Priority, State, Timestamp, WaitReason};
+use dispatcher::domain::mobile::Mobile;
 use dispatcher::domain::verdict::Reply;
 
 use crate::ihuyi::{Call, class};
@@ -24,13 +25,16 @@ pub fn at_rest(world: &World, story: &Story) -> bool {
     let known = |job: &Job| tables.jobs.contains_key(&job.id);
     ready + unacked == 0
         && tables.events.is_empty()
-        && tables.jobs.values().all(rests)
+        && tables.jobs.values().all(|row| rests(row, world.now()))
         && story.letters.iter().filter_map(|letter| letter.job()).all(known)
 }
 
 /// The dispatcher has nothing to do for the job, today.
-fn rests(row: &JobRow) -> bool {
-    row.state.is_settled() || row.state == State::InDoubt || row.wait_reason == Some(WaitReason::NumberLimit)
+fn rests(row: &JobRow, now: Timestamp) -> bool {
+    let tomorrow = row.due_at.is_some_and(|due| due > now + chrono::Duration::hours(1));
+    row.state.is_settled()
+        || row.state == State::InDoubt
+        || row.wait_reason == Some(WaitReason::NumberLimit) && tomorrow
 }
 
 /// Everything that is known at the end.
@@ -55,6 +59,7 @@ pub fn check(world: &World, story: &Story) {
     evidence.answers_are_recorded();
     evidence.numbers_are_spared();
     evidence.facts_are_announced();
+    evidence.windows_hold();
     if story.mild {
         evidence.order_is_kept();
     }
@@ -79,7 +84,7 @@ impl Evidence<'_> {
             self.violation(format!("{ready} messages are ready, {unacked} not acknowledged, {dead} dead"));
         }
         for (id, row) in &self.tables.jobs {
-            if !rests(row) {
+            if !rests(row, self.world.now()) {
                 self.violation(format!("{id} is left {} ({:?})", row.state, row.wait_reason));
             }
         }
@@ -117,6 +122,14 @@ impl Evidence<'_> {
         }
         if self.calls_of(id).any(|call| row.job.not_before.is_some_and(|from| call.wall < from)) {
             complain("it was submitted too early");
+        }
+        let quiet = |call: &Call| self.story.settings.quiet.ends(row.job.priority, call.wall).is_some();
+        if self.calls_of(id).any(quiet) {
+            complain("it was submitted in quiet hours");
+        }
+        let spared = self.story.spared == Some(row.job.mobile) && row.job.priority == Priority::Bulk;
+        if row.suppressed != (spared && row.state == State::Failed) || spared && self.calls_of(id).next().is_some() {
+            complain("its number wants no bulk messages, and only these");
         }
         self.check_attempts(id, row, &complain);
         self.check_state(id, row, &taken, resend, &complain);
@@ -166,7 +179,7 @@ impl Evidence<'_> {
             }
             State::Failed => {
                 let used_up = row.attempts as u32 >= self.story.max_attempts;
-                if last_outcome != Some(Outcome::Permanent) && !used_up {
+                if last_outcome != Some(Outcome::Permanent) && !used_up && !row.suppressed {
                     complain("it has attempts left");
                 }
                 if !taken.is_empty() && !resend {
@@ -177,12 +190,15 @@ impl Evidence<'_> {
                 if !taken.is_empty() && !resend {
                     complain("the gateway took it");
                 }
-                if row.job.expires_at.is_none_or(|at| at > row.updated_at) {
+                // The dispatchers' clock may have been put on.
+                if row.job.expires_at.is_none_or(|at| at > row.updated_at + self.story.put_on()) {
                     complain("it had time left");
                 }
             }
             State::Waiting if row.wait_reason == Some(WaitReason::NumberLimit) => {
-                if last_outcome != Some(Outcome::Tomorrow) {
+                let had_all =
+                    self.story.limits.daily.is_some_and(|most| self.sent_to(row.job.mobile).len() >= most as usize);
+                if last_outcome != Some(Outcome::Tomorrow) && !had_all {
                     complain("its number has not had its messages of the day");
                 }
                 if !taken.is_empty() && !resend {
@@ -234,6 +250,33 @@ impl Evidence<'_> {
             }
             for three in calls.windows(3) {
                 self.check_distance(three, period);
+            }
+        }
+    }
+
+    /// When attempts began that may have reached the number, in order.
+    fn sent_to(&self, mobile: Mobile) -> Vec<Timestamp> {
+        let reached =
+            |attempt: &AttemptRow| matches!(attempt.outcome, None | Some(Outcome::Accepted | Outcome::Unknown));
+        let to = |id: &str| self.tables.jobs.get(id).is_some_and(|row| row.job.mobile == mobile);
+        let attempts = self.tables.attempts.iter().filter(|((id, _), attempt)| to(id) && reached(attempt));
+        let mut sent: Vec<Timestamp> = attempts.map(|(_, attempt)| attempt.started_at).collect();
+        sent.sort_unstable();
+        sent
+    }
+
+    /// No number gets more than it may over a long window; a story is over within a day.
+    fn windows_hold(&self) {
+        let numbers: BTreeSet<Mobile> = self.tables.jobs.values().map(|row| row.job.mobile).collect();
+        for mobile in numbers {
+            let sent = self.sent_to(mobile);
+            let limits = self.story.limits;
+            let crowded = limits.sliding.is_some_and(|sliding| {
+                let window = chrono::Duration::from_std(sliding.window).unwrap();
+                sent.windows(sliding.most as usize + 1).any(|some| some[some.len() - 1] - some[0] < window)
+            });
+            if crowded || limits.daily.is_some_and(|most| sent.len() > most as usize) {
+                self.violation(format!("{mobile} got more than it may: {sent:?} under {limits:?}"));
             }
         }
     }

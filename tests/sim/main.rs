@@ -70,7 +70,8 @@ fn the_seeds_come_to_everything() {
     let seen: BTreeSet<&str> = (0..200).flat_map(|seed| scenario::run(seed, None, false).seen).collect();
     let states = [State::Accepted, State::Failed, State::Expired, State::InDoubt].map(State::as_str);
     let outcomes = Outcome::ALL.iter().map(|outcome| outcome.as_str());
-    let others = ["resent", "killed on the wire", "id_conflict", "bad_field"];
+    let others =
+        ["resent", "killed on the wire", "id_conflict", "bad_field", "held", "quiet_hours", "woken", "suppressed"];
     let missing: Vec<&str> = states.into_iter().chain(outcomes).chain(others).filter(|it| !seen.contains(it)).collect();
     assert!(missing.is_empty(), "never seen: {missing:?} (seen: {seen:?})");
 }
@@ -112,6 +113,11 @@ fn forgetting_a_parked_job_is_caught() {
 #[test]
 fn forgetting_a_lost_release_is_caught() {
     catch(Mutant::ForgetLost);
+}
+
+#[test]
+fn forgetting_what_a_number_had_is_caught() {
+    catch(Mutant::AskNothing);
 }
 
 #[test]

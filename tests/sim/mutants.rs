@@ -29,13 +29,15 @@ pub enum Mutant {
     ForgetStale,
     /// An event counts as published before the broker has it.
     ForgetEvents,
+    /// A released job does not ask what its number had.
+    AskNothing,
 }
 
 impl Mutant {
     /// The ports of a process that makes the mistake.
     pub fn wrap(self, ports: Ports) -> Ports {
         match self {
-            Mutant::AcknowledgeBeforeRecord | Mutant::ClaimAfterSend | Mutant::ForgetParked => {
+            Mutant::AcknowledgeBeforeRecord | Mutant::ClaimAfterSend | Mutant::ForgetParked | Mutant::AskNothing => {
                 Ports { ledger: Arc::new(Hasty { inner: ports.ledger.clone(), mutant: self }), ..ports }
             }
             Mutant::AcknowledgeOnArrival => Ports { source: Arc::new(Eager(ports.source.clone())), ..ports },
@@ -83,7 +85,11 @@ impl Ledger for Hasty {
     }
 
     fn readmit<'a>(&'a self, rows: &'a [Readmission]) -> Boxed<'a, Result<Vec<Readmitted>, LedgerError>> {
-        self.inner.readmit(rows)
+        if self.mutant != Mutant::AskNothing {
+            return self.inner.readmit(rows);
+        }
+        let rows: Vec<Readmission> = rows.iter().map(|row| Readmission { to: None, ..row.clone() }).collect();
+        Box::pin(async move { self.inner.readmit(&rows).await })
     }
 
     fn record<'a>(&'a self, rows: &'a [Record]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {

@@ -119,6 +119,8 @@ pub enum Fault {
     GatewayDown(Duration),
     /// An account runs out of money.
     AccountDown(usize, Duration),
+    /// The dispatchers' clock is set, by so many seconds.
+    ClockSet(i64),
 }
 
 impl Fault {
@@ -126,7 +128,7 @@ impl Fault {
     pub fn any(rng: &mut fastrand::Rng, slots: usize, accounts: usize) -> Fault {
         let longest = if rng.u8(..4) == 0 { 50_000 } else { 6_000 };
         let time = Duration::from_millis(rng.u64(100..longest));
-        match rng.u8(..12) {
+        match rng.u8(..13) {
             0..=2 => Fault::Kill(rng.usize(..slots)),
             3 => Fault::Stop(rng.usize(..slots)),
             4 => Fault::BrokerDown(time),
@@ -135,6 +137,7 @@ impl Fault {
             7 | 8 => Fault::LeaseLost,
             9 => Fault::PostgresDown(time),
             10 => Fault::GatewayDown(time),
+            11 => Fault::ClockSet(if rng.bool() { 3_600 } else { -3_600 }),
             _ => Fault::AccountDown(rng.usize(..accounts), time),
         }
     }

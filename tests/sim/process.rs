@@ -108,7 +108,7 @@ pub struct Dice {
 
 impl Chance for Dice {
     fn now(&self) -> Timestamp {
-        self.world.now()
+        self.world.shown()
     }
 
     fn number(&self) -> i64 {

@@ -12,10 +12,12 @@ use dispatcher::dispatch::settings::{AccountSettings, Settings, Tempo};
 use dispatcher::dispatch::{CLAIM_MARGIN, Ports, Shard};
 use dispatcher::domain::codes::CodeTable;
 use dispatcher::domain::job::OnUnknown;
+use dispatcher::domain::limits::{NumberLimits, Sliding};
 use dispatcher::domain::message::Rules;
+use dispatcher::domain::mobile::Mobile;
 use dispatcher::domain::pace::account::AccountPace;
 use dispatcher::domain::pace::bucket::Bucket;
-use dispatcher::domain::quiet::QuietHours;
+use dispatcher::domain::quiet::{Quiet, QuietHours};
 use dispatcher::domain::retry::RetryPolicy;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -33,7 +35,8 @@ use crate::world::World;
 
 /// Faults happen within this time.
 const TROUBLE: Duration = Duration::from_secs(30);
-/// Everything must have come to rest this long after.
+/// Everything must have come to rest this long after; an hour later for each time that the clock was set
+/// back by one.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What a seed decides before anything happens.
@@ -42,6 +45,10 @@ pub struct Story {
     pub letters: Vec<Letter>,
     pub settings: Settings,
     pub max_attempts: u32,
+    /// What one number may get over long windows.
+    pub limits: NumberLimits,
+    /// It wants no bulk messages.
+    pub spared: Option<Mobile>,
     /// Nothing happens that could change an order.
     pub mild: bool,
     pub faults: Vec<(Duration, Fault)>,
@@ -65,11 +72,18 @@ impl Story {
         faults.sort_by_key(|(at, _)| *at);
         let kills = if mild { 0 } else { rng.usize(..4) };
         let max_attempts = rng.u32(2..5);
+        let policy = Policy::draw(seed);
         Story {
             seed,
             letters: letters(&mut rng, crate::world::epoch(), TROUBLE.mul_f64(0.7)),
-            settings: settings(&mut rng, max_attempts),
+            settings: Settings {
+                quiet: policy.quiet,
+                number_limited: !policy.limits.is_empty(),
+                ..settings(&mut rng, max_attempts)
+            },
             max_attempts,
+            limits: policy.limits,
+            spared: policy.spared,
             mild,
             faults,
             weather: if mild { Weather::mild(&mut rng) } else { Weather::foul(&mut rng) },
@@ -78,6 +92,36 @@ impl Story {
             prefetch: rng.usize(2..20),
             rng,
         }
+    }
+}
+
+/// What is kept from numbers, and when. From a chance of its own.
+struct Policy {
+    quiet: QuietHours,
+    limits: NumberLimits,
+    spared: Option<Mobile>,
+}
+
+impl Policy {
+    fn draw(seed: u64) -> Policy {
+        let mut rng = fastrand::Rng::with_seed(!seed);
+        let quiet = |rng: &mut fastrand::Rng| (rng.u8(..5) == 0).then(|| Quiet::parse("10:00-10:01").unwrap());
+        // Hours are too long for a story.
+        let window = Duration::from_secs(rng.u64(5..25));
+        let sliding = (rng.u8(..4) == 0).then(|| Sliding { most: rng.u32(1..4), window });
+        Policy {
+            quiet: QuietHours::new(None, quiet(&mut rng), quiet(&mut rng)),
+            limits: NumberLimits { sliding, daily: (rng.u8(..8) == 0).then(|| rng.u32(1..5)) },
+            spared: (rng.u8(..4) == 0).then(|| Mobile::parse("13800000000").unwrap()),
+        }
+    }
+}
+
+impl Story {
+    /// How far the dispatchers' clock is put on, at most.
+    pub fn put_on(&self) -> chrono::Duration {
+        let seconds = self.faults.iter().map(|(_, fault)| if let Fault::ClockSet(by) = fault { *by } else { 0 });
+        chrono::Duration::seconds(seconds.filter(|by| *by > 0).sum())
     }
 }
 
@@ -98,6 +142,7 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
         },
         accounts,
         mobile: Bucket { period: Duration::from_secs(1), burst: 1 },
+        number_limited: false,
         quiet: QuietHours::default(),
         retry: RetryPolicy::new(max_attempts, Duration::from_millis(500), Duration::from_secs(4)),
         codes: CodeTable::default(),
@@ -157,7 +202,12 @@ pub fn run(seed: u64, mutant: Option<Mutant>, noisy: bool) -> Ending {
 }
 
 async fn live(mut story: Story, mutant: Option<Mutant>, noisy: bool) -> Ending {
-    let tables = Tables { lease: TIMEOUT + CLAIM_MARGIN, ..Tables::default() };
+    let tables = Tables {
+        lease: TIMEOUT + CLAIM_MARGIN,
+        limits: story.limits,
+        suppressions: story.spared.into_iter().collect(),
+        ..Tables::default()
+    };
     let world = World::new(story.rng.fork(), story.prefetch, tables, noisy);
     *world.weather() = story.weather.clone();
     world.kill_at(story.kill_at.clone());
@@ -183,6 +233,7 @@ fn seen(world: &World) -> BTreeSet<&'static str> {
     let outcomes = tables.attempts.values().filter_map(|attempt| Some(attempt.outcome?.as_str()));
     let rejections = tables.rejections.iter().map(|rejection| rejection.reason);
     let mut seen: BTreeSet<&'static str> = states.chain(outcomes).chain(rejections).collect();
+    seen.extend(&tables.seen);
     let calls = world.ihuyi.calls();
     let twice = |call: &Call| calls.iter().filter(|other| other.job == call.job && other.taken.is_some()).count() > 1;
     if calls.iter().any(twice) {
@@ -238,6 +289,7 @@ fn strike(cast: &Cast, fault: Fault) {
             world.shelf().break_off();
         }
         Fault::GatewayDown(time) => world.weather().gateway_down = until(time),
+        Fault::ClockSet(by) => world.set_clock(by),
         Fault::AccountDown(account, time) => {
             world.weather().account_down = until(time).map(|until| (account, until));
         }
@@ -307,7 +359,8 @@ async fn come_to_rest(cast: &Cast) {
     let mut quiet = 0;
     // For a while longer than one look: what is at rest must stay so.
     while quiet < 3 {
-        if begun.elapsed() > PATIENCE {
+        let set_back = (cast.story.faults.iter()).filter(|(_, fault)| matches!(fault, Fault::ClockSet(by) if *by < 0));
+        if begun.elapsed() > PATIENCE + Duration::from_secs(3_600) * set_back.count() as u32 {
             return cast.world.violation("it does not come to rest".into());
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -3,7 +3,7 @@
 //! Everything runs on one thread on tokio's paused time, so a seed gives the same story each time.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -29,15 +29,18 @@ pub struct World {
     points: AtomicU64,
     ended: Mutex<BTreeSet<u32>>,
     kill_at: Mutex<Vec<u64>>,
+    /// How far the dispatchers' clock is off, in seconds.
+    step: AtomicI64,
     noisy: bool,
     pub broker: Broker,
     pub audit: Audit,
     pub ihuyi: Ihuyi,
 }
 
-/// When the story begins: not near midnight in Shanghai.
+/// When the story begins: not near midnight in Shanghai, and a quarter of a minute before the hour, at
+/// which quiet hours may begin.
 pub fn epoch() -> Timestamp {
-    "2026-11-23T02:00:00Z".parse().unwrap()
+    "2026-11-23T01:59:45Z".parse().unwrap()
 }
 
 impl World {
@@ -54,6 +57,7 @@ impl World {
             points: AtomicU64::new(0),
             ended: Mutex::default(),
             kill_at: Mutex::new(Vec::new()),
+            step: AtomicI64::new(0),
             noisy,
             broker: Broker::new(prefetch),
             audit: Audit::default(),
@@ -66,9 +70,19 @@ impl World {
         self.began.elapsed()
     }
 
-    /// The wall clock, the same everywhere.
+    /// The wall clock of everybody else.
     pub fn now(&self) -> Timestamp {
         self.epoch + self.age()
+    }
+
+    /// The wall clock of the dispatchers' machine, which somebody may set.
+    pub fn shown(&self) -> Timestamp {
+        self.now() + chrono::Duration::seconds(self.step.load(Ordering::SeqCst))
+    }
+
+    /// The dispatchers' clock is set, by so many seconds.
+    pub fn set_clock(&self, by: i64) {
+        self.step.fetch_add(by, Ordering::SeqCst);
     }
 
     /// Chance.

@@ -67,16 +67,17 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Books> {
     let jobs = jobs::draw(&mut rng, plan.jobs, plan.crowded);
     let gateway = gateway::start(rng.u64(..)).await?;
     let environment = gateway::environment(&services, &gateway);
+    declare(plan, &environment).await?;
     let (chunks, publishing) = publish(&services, &jobs);
     let lived = live(plan, &mut rng, &environment, &jobs, &chunks).await;
     drop(chunks);
     let ended: anyhow::Result<Books> = async {
         let crashed = lived?;
-        let repeats = publishing.await??;
         if plan.hasten {
             services.run_out_claims().await?;
         }
         let mut daemon = Daemon::start(&environment, &plan.log)?;
+        let repeats = publishing.await??;
         let rested = rest(plan, &services, &mut daemon).await;
         let peak_mib = daemon.peak_mib()?;
         daemon.stop().await?;
@@ -87,6 +88,13 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Books> {
     .await;
     services.remove().await?;
     ended
+}
+
+/// Publishers need the exchange, which the daemon declares at its first start.
+async fn declare(plan: &Plan, environment: &[(String, String)]) -> anyhow::Result<()> {
+    let mut daemon = Daemon::start(environment, &plan.log)?;
+    daemon.ready().await?;
+    daemon.kill().await
 }
 
 /// Publishes the jobs that it is told of, with a few repeats; returns how many repeats.

@@ -99,6 +99,8 @@ pub struct Pacer {
     /// The circuit of the gateway.
     pub circuit: Circuit,
     told: Vec<(Ticket, Turn)>,
+    /// A number's next job waits until the outcome of the one before is committed.
+    by_outcome: bool,
     /// How long a claim takes, averaged.
     claim_seconds: f64,
 }
@@ -118,8 +120,15 @@ impl Pacer {
             tails: Tails::default(),
             circuit: Circuit::default(),
             told: Vec::new(),
+            by_outcome: false,
             claim_seconds: 0.0,
         }
+    }
+
+    /// From now on a number's next job waits until the outcome of the one before is committed
+    /// ([`Pacer::settled`]), and not only until its answer: what Postgres counts of a number is then certain.
+    pub fn wait_for_outcomes(&mut self) {
+        self.by_outcome = true;
     }
 
     /// A job arrives. What it is told comes out of [`Pacer::poll`], perhaps at once.
@@ -185,6 +194,9 @@ impl Pacer {
                 _ if place.on_room => by_account(),
                 _ => by_number(slot),
             });
+        }
+        if request.keep {
+            return Some(by_account());
         }
         if request.standing == Standing::New && lane_is_parked && account.wait(request.priority, now) > IDLE {
             return Some(by_account());
@@ -266,6 +278,17 @@ impl Pacer {
             }
         }
         self.account_wakes[account] = self.circuit.probe_at();
+    }
+
+    /// After a job of `account` is done: the circuit, which all accounts share, may admit another's now.
+    fn advance_accounts(&mut self, account: usize, now: Tick) {
+        self.advance_account(account, now);
+        for other in 0..self.accounts.len() {
+            let waits = self.accounts[other].ready.iter().any(|queue| !queue.is_empty());
+            if waits && self.account_wakes[other].is_none() {
+                self.advance_account(other, now);
+            }
+        }
     }
 
     fn grant(&mut self, ticket: Ticket, now: Tick) {
@@ -359,8 +382,17 @@ impl Pacer {
         }
         self.mobiles.used_later(mobile, entry.mobile_granted, departed);
         self.accounts[entry.request.account].finished(now, Some(now.saturating_sub(departed)));
-        self.leave_lane(mobile, ticket, now);
-        self.advance_account(entry.request.account, now);
+        if !self.by_outcome {
+            self.leave_lane(mobile, ticket, now);
+        }
+        self.advance_accounts(entry.request.account, now);
+    }
+
+    /// Nothing more is done for a job that was granted: its outcome is committed.
+    pub fn settled(&mut self, ticket: Ticket, mobile: Mobile, now: Tick) {
+        if self.by_outcome {
+            self.leave_lane(mobile.as_u64(), ticket, now);
+        }
     }
 
     /// A granted job made no request after all: its tokens are given back.
@@ -378,7 +410,7 @@ impl Pacer {
         }
         self.circuit.abandoned();
         self.leave_lane(mobile, ticket, now);
-        self.advance_account(account, now);
+        self.advance_accounts(account, now);
     }
 
     /// A granted job is held by Postgres, or by the hour, until the park's due time: its tokens are given

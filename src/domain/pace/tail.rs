@@ -37,8 +37,8 @@ struct Tail {
     last: Place,
     /// Jobs that are parked or on their way back.
     jobs: u32,
-    /// Jobs that had come back and were parked again, by their place. Those behind them may be on
-    /// their way, and must not go first.
+    /// Jobs that had come back and were parked again, or were held, by their place. Those behind them may
+    /// be on their way, and must not go first.
     again: BTreeMap<i64, Place>,
     former: Option<FormerOwner>,
 }
@@ -84,7 +84,9 @@ impl Tails {
         let key = (request.mobile.as_u64(), request.priority);
         let tail = self.tails.entry(key).or_insert_with(|| Tail::at(place));
         tail.jobs += 1;
-        if request.standing != Standing::New {
+        // One that had waited in memory when its number's window was full stands before others that
+        // were parked behind it long ago, and that come back first.
+        if request.standing != Standing::New || place.reason == WaitReason::NumberLimit {
             tail.again.insert(request.seq, place);
         }
         if request.standing == Standing::New || place.due >= tail.last.due {
@@ -101,6 +103,9 @@ impl Tails {
         tail.jobs += jobs;
         if due >= tail.last.due {
             tail.last = place;
+        }
+        if reason == WaitReason::NumberLimit {
+            tail.again.insert(first_seq, place);
         }
         let next_place = first_seq - PLACES;
         let owner = tail.former.get_or_insert(FormerOwner { next_place, published });

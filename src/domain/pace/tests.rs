@@ -48,13 +48,31 @@ impl World {
         }
     }
 
+    /// A job of `MAIN` that has not entered yet.
+    fn next_request(&mut self, mobile: u64) -> Request {
+        let mobile = Mobile::parse(&format!("138{mobile:08}")).unwrap();
+        let (seq, ticket) = (self.next, self.next as Ticket);
+        self.next += 1;
+        let (priority, standing) = (Priority::Normal, Standing::New);
+        Request { ticket, mobile, account: MAIN, priority, seq, standing, expires: None, quiet: None, keep: false }
+    }
+
     fn publish(&mut self, mobile: u64, account: usize, priority: Priority) -> Ticket {
         let mobile = Mobile::parse(&format!("138{mobile:08}")).unwrap();
         let seq = self.next;
         self.next += 1;
         let ticket = seq as Ticket;
-        let request =
-            Request { ticket, mobile, account, priority, seq, standing: Standing::New, expires: None, quiet: None };
+        let request = Request {
+            ticket,
+            mobile,
+            account,
+            priority,
+            seq,
+            standing: Standing::New,
+            expires: None,
+            quiet: None,
+            keep: false,
+        };
         self.jobs.insert(ticket, request);
         self.pacer.enter(request, self.now);
         self.settle();
@@ -238,6 +256,89 @@ fn a_high_job_overtakes_the_bulk_jobs_of_its_own_number() {
 }
 
 #[test]
+fn a_probe_that_makes_no_request_leaves_the_next_to_another_account() {
+    let mut world = World::new(100, 100);
+    (0..5).for_each(|_| {
+        world.pacer.circuit.failed(world.now);
+    });
+    let (main, other) = (world.publish(1, MAIN, Priority::Normal), world.publish(2, OTHER, Priority::Normal));
+    let mut told = Vec::new();
+    world.now += Duration::from_secs(2);
+    world.pacer.poll(world.now, &mut told);
+    assert!(matches!(told[..], [(ticket, Turn::Go(_))] if ticket == main), "one probe: {told:?}");
+    world.pacer.abandoned(main, world.now);
+    told.clear();
+    world.pacer.poll(world.now, &mut told);
+    assert!(matches!(told[..], [(ticket, Turn::Go(_))] if ticket == other), "{told:?}");
+}
+
+#[test]
+fn who_is_held_gives_its_place_back_and_parks_those_behind_it() {
+    let mut world = World::new(100, 100);
+    let held = Park { reason: WaitReason::NumberLimit, due: Some(Tick::from_secs(3_602)), on_room: false };
+    let [first, second, third] = [(); 3].map(|()| world.next_request(5));
+    let mut told = Vec::new();
+    for request in [first, second] {
+        world.pacer.enter(request, world.now);
+    }
+    world.pacer.poll(world.now, &mut told);
+    assert!(matches!(told[..], [(1, Turn::Go(_))]), "{told:?}");
+    world.pacer.held(first.ticket, held, world.now);
+    world.pacer.enter(third, world.now);
+    told.clear();
+    world.pacer.poll(world.now, &mut told);
+    let parks: Vec<(Ticket, Park)> = told
+        .iter()
+        .filter_map(|(ticket, turn)| if let Turn::Park(park) = turn { Some((*ticket, *park)) } else { None })
+        .collect();
+    assert_eq!(parks.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>(), [2, 3]);
+    assert!(parks.iter().all(|(_, park)| park.reason == WaitReason::NumberLimit && !park.on_room));
+    assert!(held.due < parks[0].1.due && parks[0].1.due < parks[1].1.due, "in order: {parks:?}");
+    assert!(world.pacer.is_empty());
+}
+
+#[test]
+fn a_number_waits_for_outcomes_where_they_count() {
+    let mut world = World::new(100, 100);
+    world.pacer.wait_for_outcomes();
+    let [first, second] = [(); 2].map(|()| world.next_request(5));
+    let mut told = Vec::new();
+    world.pacer.enter(first, world.now);
+    world.pacer.enter(second, world.now);
+    world.pacer.poll(world.now, &mut told);
+    world.pacer.depart(MAIN, Some(first.ticket), world.now).unwrap();
+    world.pacer.replied(first.ticket, world.now, world.now);
+    world.now += Duration::from_secs(2);
+    told.clear();
+    world.pacer.poll(world.now, &mut told);
+    assert_eq!(told, [], "it is answered, and its outcome not committed");
+    world.pacer.settled(first.ticket, first.mobile, world.now);
+    world.pacer.poll(world.now, &mut told);
+    assert!(matches!(told[..], [(2, Turn::Go(_))]), "{told:?}");
+}
+
+#[test]
+fn quiet_hours_park_and_wake_into_the_accounts_line() {
+    let mut world = World::new(100, 100);
+    let quiet = Request { quiet: Some(Tick::from_secs(100)), ..world.next_request(5) };
+    let mut told = Vec::new();
+    world.pacer.enter(quiet, world.now);
+    world.pacer.poll(world.now, &mut told);
+    let park = Park { reason: WaitReason::QuietHours, due: quiet.quiet, on_room: false };
+    assert_eq!(told, [(1, Turn::Park(park))]);
+    // The morning has come, the job is in the line: one that is published now goes behind it.
+    world.now = Tick::from_secs(101);
+    let late = world.next_request(5);
+    world.pacer.enter(late, world.now);
+    told.clear();
+    world.pacer.poll(world.now, &mut told);
+    assert!(
+        matches!(told[..], [(2, Turn::Park(Park { reason: WaitReason::RateLimited, on_room: true, .. }))]),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn pausing_parks_and_resuming_sends_the_oldest_first() {
     let mut world = World::new(10, 10);
     (0..15).for_each(|n| {
@@ -295,6 +396,7 @@ fn what_expires_while_it_waits_is_told_so() {
         standing: Standing::New,
         expires,
         quiet: None,
+        keep: false,
     };
     world.pacer.enter(request, world.now);
     let mut told = Vec::new();
@@ -321,6 +423,7 @@ fn a_job_that_made_no_request_gives_its_tokens_back() {
             standing: Standing::New,
             expires: None,
             quiet: None,
+            keep: false,
         };
         world.pacer.enter(request, world.now);
         world.pacer.poll(world.now, &mut told);
@@ -371,6 +474,7 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
             standing,
             expires: None,
             quiet: None,
+            keep: false,
         };
         world.jobs.insert(ticket, request);
         world.parked.push((ticket, Park { reason: WaitReason::RateLimited, due: Some(world.now), on_room: false }));
@@ -389,6 +493,7 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
             standing,
             expires: None,
             quiet: None,
+            keep: false,
         };
         world.jobs.insert(ticket, request);
         world.pacer.enter(request, world.now);
@@ -416,6 +521,23 @@ fn a_job_that_goes_while_others_are_withdrawn_is_not_parked() {
     let parked: Vec<Ticket> = world.parked.iter().map(|(ticket, _)| *ticket).collect();
     assert_eq!(parked, [tickets[0]]);
     assert_eq!((world.sent.len(), world.pacer.in_flight(MAIN)), (2, 2));
+}
+
+#[test]
+fn a_job_whose_message_came_again_too_often_does_not_wait_in_memory() {
+    let mut world = World::new(100, 100);
+    // Else it would wait here until the gateway is back.
+    (0..5).for_each(|_| {
+        world.pacer.circuit.failed(world.now);
+    });
+    let ticket = world.publish(1, MAIN, Priority::Normal);
+    assert!(world.parked.is_empty());
+    let again = Request { ticket: ticket + 1, keep: true, ..world.jobs[&ticket] };
+    world.jobs.insert(again.ticket, again);
+    world.pacer.enter(again, world.now);
+    world.settle();
+    let parks: Vec<(Ticket, bool)> = world.parked.iter().map(|(ticket, park)| (*ticket, park.on_room)).collect();
+    assert_eq!(parks, [(again.ticket, true)]);
 }
 
 #[test]

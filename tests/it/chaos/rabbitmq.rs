@@ -40,8 +40,3 @@ async fn cut(setting: &str) {
 async fn a_lost_broker_connection_loses_and_doubles_nothing() {
     cut("rabbitmq.url").await;
 }
-
-#[tokio::test]
-async fn a_lost_database_connection_loses_and_doubles_nothing() {
-    cut("postgres.url").await;
-}

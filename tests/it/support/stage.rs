@@ -196,6 +196,11 @@ impl Stage {
         self.daemon.as_ref().expect("it runs").admin()
     }
 
+    /// What the daemon's `/readyz` says now.
+    pub async fn ready(&self) -> Option<(u16, String)> {
+        get(self.daemon.as_ref().expect("it runs").admin(), "/readyz").await
+    }
+
     /// Waits until a metric has this value: see [`Scrape::sum`].
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)], wanted: f64) {
         becomes(name, wanted, async || self.scrape().await.sum(name, labels)).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dispatcher::dispatch::ports::{Announcer, Boxed, PublishError, Publisher, Released};
 use dispatcher::domain::event::Event;
-use dispatcher::domain::job::{Job, Priority};
+use dispatcher::domain::job::Priority;
 use dispatcher::domain::message::{self, Properties};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -30,6 +30,7 @@ pub struct Message {
     pub properties: Properties,
     /// The place in the order of arrival of a job that was released.
     pub released: Option<i64>,
+    pub bound: bool,
     pub redelivered: bool,
     pub returns: u32,
 }
@@ -37,13 +38,13 @@ pub struct Message {
 impl Message {
     /// A publisher's message.
     pub fn new(body: Vec<u8>, properties: Properties) -> Message {
-        Message { body, properties, released: None, redelivered: false, returns: 0 }
+        Message { body, properties, released: None, bound: false, redelivered: false, returns: 0 }
     }
 
     /// As `JobPublisher` makes it.
-    fn released(job: &Job, seq: i64) -> Message {
+    fn released(Released { job, seq, bound }: &Released) -> Message {
         let properties = Properties { message_id: Some(job.id.clone()), ..message::properties(job) };
-        Message { released: Some(seq), ..Message::new(message::encode(job), properties) }
+        Message { released: Some(*seq), bound: *bound, ..Message::new(message::encode(job), properties) }
     }
 
     fn priority(&self) -> Priority {
@@ -232,7 +233,7 @@ impl JobPublisher {
             if world.broker_is_down() {
                 return Err(PublishError("the connection was refused".into()));
             }
-            world.broker.publish(Message::released(&released.job, released.seq));
+            world.broker.publish(Message::released(released));
             // Each message may be the last of a process.
             link.step().await;
         }

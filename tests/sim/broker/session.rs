@@ -82,7 +82,9 @@ fn arrival(link: &Link, session: u64, tag: u64, message: Message) -> Arrival {
     Arrival {
         properties: message.properties.clone(),
         released: message.released,
+        bound: message.bound,
         redelivered: message.redelivered,
+        returns: message.returns,
         priority: message.priority(),
         body: message.body.clone(),
         delivery: Box::new(Handle { link: link.clone(), session, tag, id, revision, message }),

@@ -1,9 +1,9 @@
 //! What `src/store/release.rs` and `src/store/upkeep.rs` do, on the tables in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dispatcher::dispatch::ports::*;
-use dispatcher::domain::job::{Job, Priority, State, Timestamp, WaitReason};
+use dispatcher::domain::job::{Job, OnUnknown, Outcome, Priority, State, Timestamp, WaitReason};
 
 use super::tables::{JobRow, Tables};
 
@@ -21,8 +21,9 @@ struct Line {
     published: Option<Timestamp>,
 }
 
-fn released(row: &JobRow) -> Released {
-    Released { job: Job { account: row.account.clone(), ..(*row.job).clone() }, seq: row.seq }
+fn released(row: &JobRow, bound: &BTreeSet<String>) -> Released {
+    let job = Job { account: row.account.clone(), ..(*row.job).clone() };
+    Released { bound: bound.contains(&job.id), job, seq: row.seq }
 }
 
 /// It waits for an hour of the day, or for its number's window.
@@ -31,6 +32,13 @@ fn sleeps(row: &JobRow) -> bool {
 }
 
 impl Tables {
+    /// Jobs that their account may have taken already.
+    fn bound(&self) -> BTreeSet<String> {
+        let unknown = self.attempts.iter().filter(|(_, attempt)| attempt.outcome == Some(Outcome::Unknown));
+        let resend = |id: &&String| self.jobs.get(*id).is_some_and(|row| row.job.on_unknown == OnUnknown::Resend);
+        unknown.map(|((id, _), _)| id).filter(resend).cloned().collect()
+    }
+
     /// The rows that match, oldest first by `order`.
     fn pick<K: Ord>(
         &mut self,
@@ -45,6 +53,7 @@ impl Tables {
     }
 
     pub fn release_due(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<Released> {
+        let bound = self.bound();
         let is_due = |row: &JobRow| {
             let limited = row.wait_reason == Some(WaitReason::RateLimited);
             let due = row.due_at.is_some_and(|due| due <= at || limited && due <= at + AHEAD);
@@ -52,32 +61,37 @@ impl Tables {
         };
         let mut due = self.pick(limit, is_due, |row| (row.due_at, row.seq));
         due.iter_mut().for_each(|row| row.go(State::Queued, NO_WAIT, now));
-        due.iter().map(|row| released(row)).collect()
+        due.iter().map(|row| released(row, &bound)).collect()
     }
 
     pub fn wake(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, Priority)> {
         let due = |row: &JobRow| !row.on_room && row.due_at.is_some_and(|due| due <= at) && sleeps(row);
         let mut woken = self.pick(limit, due, |row| (row.due_at, row.seq));
+        let woke = !woken.is_empty();
         woken.iter_mut().for_each(|row| row.go(State::Waiting, (Some(WaitReason::RateLimited), Some(now), true), now));
-        woken.iter().map(|row| (row.account.clone(), row.job.priority)).collect()
+        let lines = woken.iter().map(|row| (row.account.clone(), row.job.priority)).collect();
+        self.seen.extend(woke.then_some("woken"));
+        lines
     }
 
     pub fn release_room(&mut self, account: &str, priority: Priority, limit: u32, now: Timestamp) -> Vec<Released> {
+        let bound = self.bound();
         let waits = |row: &JobRow| {
             row.state == State::Waiting && row.on_room && row.account == account && row.job.priority == priority
         };
         let mut next = self.pick(limit, waits, |row| row.seq);
         next.iter_mut().for_each(|row| row.go(State::Queued, NO_WAIT, now));
-        next.iter().map(|row| released(row)).collect()
+        next.iter().map(|row| released(row, &bound)).collect()
     }
 
     pub fn release_lost(&mut self, age: u32, limit: u32, now: Timestamp) -> Vec<Released> {
+        let bound = self.bound();
         let before = now - chrono::Duration::seconds(i64::from(age));
         let lost = |row: &JobRow| row.state == State::Queued && row.updated_at < before;
         let mut rows = self.pick(limit, lost, |row| row.updated_at);
         rows.iter_mut().for_each(|row| row.updated_at = now);
         rows.sort_by_key(|row| row.seq);
-        rows.iter().map(|row| released(row)).collect()
+        rows.iter().map(|row| released(row, &bound)).collect()
     }
 
     pub fn expire(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, u64)> {
@@ -154,7 +168,10 @@ impl Tables {
     }
 
     pub fn reroute(&mut self, from: &str, to: &str, limit: u32, now: Timestamp) -> Vec<Priority> {
-        let stranded = |row: &JobRow| row.state == State::Waiting && row.on_room && row.account == from;
+        let bound = self.bound();
+        let stranded = |row: &JobRow| {
+            row.state == State::Waiting && row.on_room && row.account == from && !bound.contains(&row.job.id)
+        };
         // By the word, as the column is text.
         let rows = self.pick(limit, stranded, |row| (row.job.priority.as_str(), row.seq));
         rows.into_iter()
@@ -170,7 +187,7 @@ impl Tables {
         let mut lines = BTreeMap::new();
         let parked = |row: &&JobRow| match row.wait_reason {
             Some(WaitReason::RateLimited | WaitReason::QuietHours) => true,
-            Some(WaitReason::NumberLimit) => row.on_room || !self.limits.is_empty(),
+            Some(WaitReason::NumberLimit) => row.on_room || !self.limits.is_empty() && !self.is_told(row),
             _ => row.on_room,
         };
         for row in self.jobs.values().filter(parked) {
@@ -195,6 +212,12 @@ impl Tables {
                 published_at: line.published,
             })
             .collect()
+    }
+
+    /// The gateway has said that the job waits.
+    fn is_told(&self, row: &JobRow) -> bool {
+        let last = self.attempts.get(&(row.job.id.clone(), row.requests));
+        last.is_some_and(|attempt| attempt.outcome == Some(Outcome::Tomorrow))
     }
 
     pub fn waiting(&self) -> Waiting {

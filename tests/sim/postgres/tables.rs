@@ -9,7 +9,7 @@ use dispatcher::dispatch::ports::*;
 use dispatcher::domain::decide::Next;
 use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Job, Outcome, Payload, Priority, State, Timestamp, WaitReason};
-use dispatcher::domain::limits::NumberLimits;
+use dispatcher::domain::limits::{NumberLimits, Sliding};
 use dispatcher::domain::mobile::Mobile;
 
 /// A row of `jobs`.
@@ -83,6 +83,8 @@ pub struct Tables {
     pub limits: NumberLimits,
     /// How long a claim protects its attempt.
     pub lease: Duration,
+    /// What came about that the end does not show: not in the real table.
+    pub seen: BTreeSet<&'static str>,
     /// Which of two rows of one batch that want the same job wins: Postgres does not say.
     pub last_wins: bool,
 }
@@ -188,12 +190,15 @@ impl Tables {
         if to.is_some_and(spared) {
             job.go(State::Failed, entry_columns(entry), now);
             (job.suppressed, job.code, job.smsid) = (true, None, None);
+            self.seen.insert("suppressed");
             return;
         }
         if let Some(until) = to.and_then(|(mobile, _)| self.held_until(mobile, now)) {
+            self.seen.insert("held");
             return job.go(State::Waiting, (Some(WaitReason::NumberLimit), Some(until), false), now);
         }
         job.go(entry.state(), entry_columns(entry), now);
+        self.seen.extend(job.wait_reason.map(WaitReason::as_str));
         if *entry == Entry::Claim {
             self.begin(job, owner, now);
         }
@@ -201,24 +206,32 @@ impl Tables {
 
     /// `number_held_until` of `migrations/`.
     fn held_until(&self, mobile: Mobile, now: Timestamp) -> Option<Timestamp> {
-        let counts = |job: &JobRow, request: u32, attempt: &AttemptRow| match attempt.outcome {
-            None | Some(Outcome::Accepted | Outcome::Unknown) => true,
-            Some(Outcome::Resign) => request == job.requests && job.state == State::Waiting,
-            Some(_) => false,
-        };
         let of_number = |((id, request), attempt): (&(String, u32), &AttemptRow)| {
             let job = self.jobs.get(id).filter(|job| job.job.mobile == mobile)?;
-            counts(job, *request, attempt).then_some(attempt.started_at)
+            let open = match attempt.outcome {
+                None => true,
+                Some(Outcome::Resign) if *request == job.requests && job.state == State::Waiting => true,
+                Some(Outcome::Accepted | Outcome::Unknown) => false,
+                Some(_) => return None,
+            };
+            Some((open, attempt.started_at))
         };
-        let mut sent: Vec<Timestamp> = self.attempts.iter().filter_map(of_number).collect();
+        let counted: Vec<(bool, Timestamp)> = self.attempts.iter().filter_map(of_number).collect();
+        let open = counted.iter().filter(|(open, _)| *open).count();
+        let mut sent: Vec<Timestamp> = counted.iter().filter(|(open, _)| !open).map(|(_, at)| *at).collect();
         sent.sort_unstable_by(|a, b| b.cmp(a));
-        let sliding = self.limits.sliding.and_then(|sliding| {
-            Some(*sent.get(sliding.most as usize - 1)? + chrono::Duration::from_std(sliding.window).unwrap())
-        });
-        let today = sent.iter().filter(|at| midnight_before(**at) == midnight_before(now)).count();
-        let tomorrow = midnight_before(now) + chrono::Duration::days(1);
-        let daily = self.limits.daily.filter(|most| today >= *most as usize).map(|_| tomorrow);
-        sliding.max(daily).filter(|until| *until > now)
+        let window = |sliding: Sliding| chrono::Duration::from_std(sliding.window).unwrap();
+        let (tomorrow, today) = (midnight_before(now) + chrono::Duration::days(1), midnight_before(now));
+        let leaves = |sliding: Sliding| Some(*sent.get(sliding.most as usize - 1)? + window(sliding));
+        let had_today = sent.iter().filter(|at| **at >= today).count();
+        let sliding = self.limits.sliding.and_then(leaves).filter(|until| *until > now);
+        let daily = self.limits.daily.filter(|most| had_today >= *most as usize).map(|_| tomorrow);
+        sliding.max(daily).or_else(|| {
+            let had = |sliding: Sliding| sent.iter().filter(|at| **at > now - window(sliding)).count();
+            let full = self.limits.sliding.is_some_and(|sliding| had(sliding) + open >= sliding.most as usize)
+                || self.limits.daily.is_some_and(|most| had_today + open >= most as usize);
+            full.then(|| now + chrono::Duration::seconds(5))
+        })
     }
 
     /// `announce!`: what others are to be told of a change.

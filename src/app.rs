@@ -483,6 +483,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         retry: RetryPolicy::new(config.retry.max_attempts, config.retry.initial, config.retry.max),
         codes: config.codes.clone(),
         retention: config.retention.jobs,
+        keep_records: config.retention.rejections,
         drain_timeout: config.drain_timeout,
         events: config.events.enabled,
         tempo,

@@ -6,6 +6,7 @@ pub mod check;
 pub mod completions;
 mod connect;
 pub mod exit;
+pub mod forget;
 pub mod health;
 pub mod jobs;
 pub mod migrate;
@@ -19,6 +20,7 @@ pub mod send;
 pub mod simulate;
 pub mod suppressions;
 mod table;
+pub mod top;
 mod when;
 mod who;
 
@@ -71,6 +73,8 @@ enum Command {
     Rejections(rejections::RejectionsArgs),
     Receipts(receipts::ReceiptsArgs),
     Suppressions(suppressions::SuppressionsArgs),
+    Forget(forget::ForgetArgs),
+    Top(top::TopArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Completions(completions::CompletionsArgs),
 }
@@ -99,6 +103,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Rejections(args) => threaded(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Receipts(args) => single(receipts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Suppressions(args) => single(suppressions::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Forget(args) => single(forget::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Top(args) => single(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),
     }

@@ -188,6 +188,9 @@ pub struct Events {
 pub struct Retention {
     /// How long a settled job is kept, and so how long its id is known: at least 1 s. Default 90 days.
     pub jobs: Duration,
+    /// How long a message that was refused, and a note of what operators did, is kept: at least 1 s.
+    /// Default as long as `jobs`.
+    pub rejections: Duration,
 }
 
 /// `[log]`

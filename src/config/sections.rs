@@ -181,7 +181,9 @@ fn events(table: &mut Table) -> Events {
 }
 
 fn retention(table: &mut Table) -> Retention {
-    Retention { jobs: table.duration("jobs", 90 * DAY, SECOND..=36_500 * DAY) }
+    let range = SECOND..=36_500 * DAY;
+    let jobs = table.duration("jobs", 90 * DAY, range.clone());
+    Retention { jobs, rejections: table.duration("rejections", jobs, range) }
 }
 
 fn log(table: &mut Table) -> Log {

@@ -325,6 +325,8 @@ pub trait Upkeep: Send + Sync + 'static {
     /// nothing but the last attempt of one job in doubt, that job is accepted under its smsid. The
     /// accounts of these jobs.
     fn end_doubts(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>>;
+    /// Deletes rejections and notes of operations from before `before`, so many of each at most; how many.
+    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
     /// Makes sure that a row exists for each account, and reads them all.
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>>;
     /// Pauses an account on the gateway's word, unless it is paused. True if this paused it.

@@ -90,6 +90,28 @@ impl Store {
         Ok(pruned.rows_affected())
     }
 
+    async fn prune_record_rows(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        let pruned: i64 = sqlx::query_scalar(
+            "with old_rejections as (
+                 select id from rejections where received_at < $1 order by received_at limit $2
+                 for update skip locked
+             ), refused as (
+                 delete from rejections r using old_rejections old where r.id = old.id returning r.id
+             ), old_operations as (
+                 select id from operations where at < $1 order by at limit $2 for update skip locked
+             ), done as (
+                 delete from operations o using old_operations old where o.id = old.id returning o.id
+             )
+             select (select count(*) from refused) + (select count(*) from done)",
+        )
+        .bind(before)
+        .bind(i64::from(limit))
+        .fetch_one(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        Ok(pruned.max(0) as u64)
+    }
+
     async fn account_rows(&self, names: &[String]) -> Result<Vec<AccountRow>, LedgerError> {
         sqlx::query("insert into accounts (name) select unnest($1::text[]) on conflict (name) do nothing")
             .bind(names)
@@ -311,6 +333,10 @@ impl Upkeep for Store {
 
     fn end_doubts(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
         Box::pin(self.end_doubt_rows(now, limit))
+    }
+
+    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.prune_record_rows(before, limit))
     }
 
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {

@@ -277,6 +277,7 @@ macro_rules! every_case {
             upkeep::a_claim_runs_out with crate::suite::Terms::no_lease();
             upkeep::what_waits_beyond_its_time_expires;
             upkeep::settled_jobs_are_pruned;
+            upkeep::old_rejections_are_pruned;
             upkeep::an_account_pauses_and_resumes_once;
             upkeep::parked_jobs_change_their_account;
             upkeep::a_job_that_its_account_may_have_taken_stays_there;

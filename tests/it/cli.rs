@@ -2,7 +2,9 @@
 
 mod acts;
 mod check;
+mod forget;
 mod queries;
 mod send;
 mod story;
+mod top;
 mod usage;

@@ -13,6 +13,7 @@ mod pacing;
 mod policy;
 mod process;
 mod reload;
+mod retention;
 mod statements;
 mod waiting;
 mod wire;

@@ -222,6 +222,10 @@ impl Upkeep for Lazy {
         self.inner.end_doubts(now, limit)
     }
 
+    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        self.inner.prune_records(before, limit)
+    }
+
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
         self.inner.accounts(names)
     }

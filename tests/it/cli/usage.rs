@@ -17,6 +17,8 @@ fn help_is_useful_for_every_command() {
         "rejections",
         "receipts",
         "suppressions",
+        "forget",
+        "top",
         "simulate",
         "completions",
     ] {
@@ -50,6 +52,8 @@ fn wrong_usage_exits_2() {
         &["send", "jobs.jsonl"],
         &["send", "--all-or-nothing", "--id", "a"],
         &["completions", "tcsh"],
+        &["top", "--url", "https://x"],
+        &["top", "--interval", "1ms"],
     ] {
         let ended = dispatcher(arguments).run();
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}: {ended:?}");

@@ -202,6 +202,11 @@ impl Stage {
         runtime.expect("it runs").metrics().num_alive_tasks()
     }
 
+    /// Where the daemon in this process answers.
+    pub fn admin(&self) -> SocketAddr {
+        self.daemon.as_ref().expect("it runs").admin()
+    }
+
     /// What the daemon's `/readyz` says now.
     pub async fn ready(&self) -> Option<(u16, String)> {
         get(self.daemon.as_ref().expect("it runs").admin(), "/readyz").await
@@ -210,11 +215,6 @@ impl Stage {
     /// Waits until a metric has this value: see [`Scrape::sum`].
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)], wanted: f64) {
         becomes(name, wanted, async || self.scrape().await.sum(name, labels)).await;
-    }
-
-    /// The admin listener of the daemon in this process.
-    pub fn admin(&self) -> SocketAddr {
-        self.daemon.as_ref().expect("it runs").admin()
     }
 
     /// What the daemon's `/metrics` says now.

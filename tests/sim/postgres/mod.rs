@@ -178,7 +178,7 @@ impl Ledger for Postgres {
     }
 
     fn refuse<'a>(&'a self, rows: &'a [Refusal]) -> Boxed<'a, Result<Vec<()>, LedgerError>> {
-        Box::pin(self.statement("refuse", |tables, _| Ok(tables.refuse(rows))))
+        Box::pin(self.statement("refuse", |tables, now| Ok(tables.refuse(rows, now))))
     }
 }
 
@@ -232,6 +232,10 @@ impl Upkeep for Postgres {
 
     fn end_doubts(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
         Box::pin(self.statement("end doubts", move |tables, now| Ok(tables.end_doubts(at, limit, now))))
+    }
+
+    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.statement("prune records", move |tables, _| Ok(tables.prune_records(before, limit))))
     }
 
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {

@@ -299,7 +299,8 @@ pub trait Upkeep: Send + Sync + 'static {
     /// a little ahead of their slot. What [`Upkeep::wake`] wakes is none of them.
     fn release_due(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>>;
     /// Jobs whose quiet hours or whose number's window have ended, at most `limit`, now wait for room; the
-    /// account and priority of each. So many may be due at once that they must go at its pace.
+    /// account and priority of each. So many may be due at once that they must go at its pace. `now` is for
+    /// quiet hours; windows go by Postgres' clock.
     fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>>;
     /// Moves the oldest parked jobs of an account and priority to `queued`.
     fn release_room<'a>(

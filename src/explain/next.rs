@@ -180,6 +180,9 @@ fn in_doubt(dossier: &Dossier, manner: &Manner, id: &str) -> Next {
 
 fn failed(dossier: &Dossier) -> Next {
     let job = &dossier.job;
+    if job.code.is_none() && job.message.as_deref() == Some("suppressed") {
+        return Next::of("nothing: its number wants no bulk messages, and no request was made");
+    }
     let why = job.code.map(|code| format!("; {}", code_in_words(code))).unwrap_or_default();
     let next = Next { cure: cure(job.code, &job.account), ..Next::of(format!("nothing: it is not sent again{why}")) };
     let replay = format!("dispatcher replay {}", option(&job.id));

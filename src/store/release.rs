@@ -44,13 +44,15 @@ impl Store {
     }
 
     /// A morning's or a midnight's jobs go to the line of their account instead: RabbitMQ and the pacer
-    /// would only hand back what is more than seconds' worth.
+    /// would only hand back what is more than seconds' worth. Windows go by the clock that counts them,
+    /// Postgres' own; quiet hours by `now`, as they do on arrival.
     pub(super) async fn wake_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<(String, Priority)>, LedgerError> {
         let rows = sqlx::query(
             "with due as (
                  select id from jobs
-                 where state = 'waiting' and not on_room and due_at <= $1
-                   and wait_reason in ('quiet_hours', 'number_limit')
+                 where state = 'waiting' and not on_room and due_at <= greatest($1, now())
+                   and (wait_reason = 'quiet_hours' and due_at <= $1
+                       or wait_reason = 'number_limit' and due_at <= now())
                  order by due_at, seq
                  limit $2
                  for update skip locked

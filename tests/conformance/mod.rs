@@ -68,6 +68,8 @@ pub trait Look: Send + Sync {
     fn outcome<'a>(&'a self, id: &'a str, attempt: u32) -> Boxed<'a, Option<Outcome>>;
     /// An attempt began so much earlier.
     fn backdate<'a>(&'a self, id: &'a str, attempt: u32, by: chrono::Duration) -> Boxed<'a, ()>;
+    /// A job that waits is due so much earlier.
+    fn hasten<'a>(&'a self, id: &'a str, by: chrono::Duration) -> Boxed<'a, ()>;
     /// The number wants no bulk messages.
     fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()>;
 }

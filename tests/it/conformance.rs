@@ -41,6 +41,12 @@ impl Look for Inside {
         Box::pin(async {})
     }
 
+    fn hasten<'a>(&'a self, id: &'a str, by: chrono::Duration) -> Boxed<'a, ()> {
+        let seconds = by.num_seconds();
+        self.database.execute(&format!("update jobs set due_at = due_at - interval '{seconds} s' where id = '{id}'"));
+        Box::pin(async {})
+    }
+
     fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()> {
         let digits = mobile.digits();
         self.database.execute(&format!(

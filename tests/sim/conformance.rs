@@ -31,6 +31,14 @@ impl Look for Inside {
         })
     }
 
+    fn hasten<'a>(&'a self, id: &'a str, by: chrono::Duration) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let mut tables = self.0.tables();
+            let due = &mut tables.jobs.get_mut(id).unwrap().due_at;
+            *due = due.map(|due| due - by);
+        })
+    }
+
     fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()> {
         Box::pin(async move { self.0.tables().suppressions.extend([mobile]) })
     }

@@ -65,7 +65,8 @@ impl Tables {
     }
 
     pub fn wake(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, Priority)> {
-        let due = |row: &JobRow| !row.on_room && row.due_at.is_some_and(|due| due <= at) && sleeps(row);
+        let clock = |row: &JobRow| if row.wait_reason == Some(WaitReason::QuietHours) { at } else { now };
+        let due = |row: &JobRow| !row.on_room && row.due_at.is_some_and(|due| due <= clock(row)) && sleeps(row);
         let mut woken = self.pick(limit, due, |row| (row.due_at, row.seq));
         let woke = !woken.is_empty();
         woken.iter_mut().for_each(|row| row.go(State::Waiting, (Some(WaitReason::RateLimited), Some(now), true), now));

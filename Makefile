@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop clean test bench chaos lint
+.PHONY: help demo up stop clean test bench chaos fuzz-api lint
 
 # rustup's cargo, also where the shell's start files were not read.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -12,7 +12,7 @@ services := deploy/local/services.sh
 scripts := deploy/local/*.sh .ci/run
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Own services: set AMQP_URL and DATABASE_URL. Other ports: LOCAL_PORT_BASE=28000."
 
@@ -41,6 +41,9 @@ bench: up ## throughput and latency of the whole chain, release build (BENCH_ARG
 
 chaos: ## kill the daemon and its services while it works, and lay the books side by side (CHAOS_ARGS=--seed 7)
 	@deploy/local/chaos.sh $(CHAOS_ARGS)
+
+fuzz-api: up ## fuzz the API by its description (FUZZ_ARGS="--max-examples 1000")
+	@deploy/local/fuzz-api.sh
 
 lint: ## format, clippy, rustdoc, shellcheck, and the files of deploy/ as far as tools are there
 	cargo fmt --check

@@ -1,6 +1,8 @@
 //! The composition root: the only file that knows every module. [`App::start`] builds the daemon
 //! from a checked configuration, [`App::stop`] takes it down in reverse; signals are [`run`]'s.
 
+mod api;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +32,7 @@ use crate::gateway::{Accounts, Client, ClientOptions, Credentials};
 use crate::store::{self, MigrationError, ShardLease, Store};
 use crate::systemd::{self, Vital};
 use crate::telemetry;
-use crate::web::{self, Callbacks, Status};
+use crate::web::{self, Api, Callbacks, Status};
 
 /// Between two looks at Postgres.
 const LOOK: Duration = Duration::from_secs(2);
@@ -50,8 +52,11 @@ pub struct App {
     health: Arc<Health>,
     publisher: Arc<JobPublisher>,
     announcer: Arc<EventPublisher>,
+    /// For the API alone: what it publishes must not hold up releases.
+    api_publisher: Arc<JobPublisher>,
     store: Store,
     watch: JoinHandle<()>,
+    watch_tokens: JoinHandle<()>,
     queues: Arc<QueueWatch>,
     count: JoinHandle<()>,
     vital: Vital,
@@ -119,7 +124,12 @@ impl App {
         let store = open_store(config)?;
         let gateway = gateway(config)?;
         let shown = Arc::new(Shown { health: health.clone(), metrics: metrics.clone() });
-        let serve = |listener, closed| web::serve(listener, shown, closed);
+        let api_publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
+        let daemon = api::Daemon::new(config, store.clone(), api_publisher.clone(), settings(config, tempo).rules);
+        let api = Api { backend: Arc::new(daemon), tokens: Arc::new(api::tokens(config)) };
+        let tokens = api.tokens.clone();
+        let watch_tokens = tokio::spawn(async move { tokens.watch().await });
+        let serve = |listener, closed| web::serve(listener, shown, api, closed);
         let admin = Listening::start("admin.listen", config.admin.listen, serve).await?;
         let callbacks = listen_for_callbacks(config, &store, &metrics, &health).await?;
         let vital = Vital::default();
@@ -149,8 +159,10 @@ impl App {
             health,
             publisher,
             announcer,
+            api_publisher,
             store,
             watch,
+            watch_tokens,
             queues,
             count,
             vital,
@@ -206,6 +218,7 @@ impl App {
     pub async fn stop(self) -> usize {
         self.vital.clear();
         systemd::stopping();
+        self.health.down(Part::Process, "stopping: it was told to; what is on the wire may finish");
         let unfinished = match self.shard {
             Some(shard) => shard.stop().await,
             None => 0,
@@ -220,6 +233,8 @@ impl App {
             callbacks.stop().await;
         }
         self.admin.stop().await;
+        self.watch_tokens.abort();
+        self.api_publisher.close().await;
         // A batch that Postgres never took may hold a connection: do not wait for it.
         let _ = tokio::time::timeout(LIMIT, self.store.close()).await;
         self.beat.abort();
@@ -468,6 +483,7 @@ fn settings(config: &Config, tempo: Tempo) -> Settings {
         retry: RetryPolicy::new(config.retry.max_attempts, config.retry.initial, config.retry.max),
         codes: config.codes.clone(),
         retention: config.retention.jobs,
+        keep_records: config.retention.rejections,
         drain_timeout: config.drain_timeout,
         events: config.events.enabled,
         tempo,

@@ -44,6 +44,8 @@
 //! | what publishers are told | [`domain::event`], `store/events.rs`, `dispatch/duties/events.rs` |
 //! | what a receipt or a reply means | [`domain::receipt`], [`domain::uplink`] |
 //! | what ihuyi may push, and the answer | `web/callbacks` |
+//! | the API | [`web::api`], and `app/api.rs` for what stands behind it |
+//! | what operators do to rows | `store/operate`, and `store/replaying.rs` for what follows |
 //! | a periodic duty | `dispatch::duties`, a file each |
 //! | what `jobs show` tells of a job | [`explain`] |
 //! | what systemd is told | [`systemd`] |
@@ -114,11 +116,14 @@
 //!
 //!   in_doubt ─────────▶ accepted                      a receipt that can mean nothing else
 //!   accepted ─────────▶ delivered, undelivered        the first receipt
+//!            waiting, queued ─────────▶ cancelled     operator
+//!   failed, in_doubt, expired, cancelled ─▶ waiting   replay
 //! ```
 //!
 //! Each arrow is a value of [`Entry`](dispatch::ports::Entry) or [`Next`](domain::decide::Next), a statement
 //! in [`store`] that is guarded by the state it starts from, and within the CHECK constraints of
-//! `migrations/`. `cancelled` is reserved: nothing in this version leads there.
+//! `migrations/`. What operators do is guarded in the same way (`store/operate`): a replay moves a job only if it
+//! is where it was when it was chosen.
 //!
 //! # What ihuyi says afterwards
 //!
@@ -152,7 +157,10 @@
 //!
 //! With Postgres away, batches wait and try again, no request leaves without its claim, and no message is
 //! acknowledged. With RabbitMQ away, the session ends; attempts under way are still recorded, because they
-//! belong to the [`Desk`](dispatch::Desk) and not to the session.
+//! belong to the [`Desk`](dispatch::Desk) and not to the session. A read-only or full Postgres is one that
+//! is away. One that is gone without a word is noticed by the lease's connection within seconds: then every
+//! connection is given up, and statements go again on new ones (`store/pool.rs`). While RabbitMQ's alarms
+//! block publishers, intake goes on, releases wait, and `readyz` says so.
 //!
 //! # Three operations
 //!

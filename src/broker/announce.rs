@@ -39,6 +39,9 @@ impl EventPublisher {
 
     /// Publishes in order. A queue that refuses an event says nothing about the others.
     async fn publish(&self, events: &[Event]) -> Result<Vec<bool>, BrokerError> {
+        if let Some(reason) = self.outlet.blocked() {
+            return Err(BrokerError(reason));
+        }
         let mut turn = self.outlet.turn().await?;
         let mut taken = Vec::with_capacity(events.len());
         for window in events.chunks(WINDOW) {
@@ -79,5 +82,9 @@ impl Ready<'_> {
 impl Announcer for EventPublisher {
     fn announce<'a>(&'a self, events: &'a [Event]) -> Boxed<'a, Result<Vec<bool>, PublishError>> {
         Box::pin(async move { self.publish(events).await.map_err(|error| PublishError(error.0)) })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.outlet.blocked()
     }
 }

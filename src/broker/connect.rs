@@ -13,6 +13,15 @@ const HEARTBEAT: u16 = 10;
 /// For the TCP connection and the handshake.
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// For the end of a connection: a broker that is silent, or blocks us, does not answer.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Closes a connection; if it cannot be closed in order, it ends when it is dropped.
+pub(super) async fn close(connection: &Connection) {
+    // An error only says that it is closed already.
+    let _ = tokio::time::timeout(FAREWELL, connection.close(200, "bye".into())).await;
+}
+
 /// Connects once; `purpose` is shown in RabbitMQ's list of connections.
 pub(super) async fn connect(url: &SecretString, purpose: &str) -> Result<Connection, BrokerError> {
     crate::tls::install();

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::BrokerError;
 use super::ack::{Fate, settle};
-use super::connect::connect;
+use super::connect::{close, connect};
 use super::large::{Large, Room};
 use super::properties::{BOUND, DELIVERY_COUNT, RELEASED, decoded, describe, integer};
 use super::topology::Topology;
@@ -30,6 +30,8 @@ struct Session {
     large: Arc<Large>,
 }
 
+/// For everything until the first delivery: a queue without a leader keeps its declaration waiting.
+const OPENING: Duration = Duration::from_secs(60);
 /// How long acknowledgements that are on their way may take when a session closes.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -91,8 +93,7 @@ impl Session {
         let flushed = async { while self.settlers.join_next().await.is_some() {} };
         // They end when no delivery is held any more; a job that is still on the wire holds one.
         let _ = tokio::time::timeout(FLUSH, flushed).await;
-        // An error only says that it is closed already.
-        let _ = self.connection.close(200, "bye".into()).await;
+        close(&self.connection).await;
     }
 }
 
@@ -173,7 +174,9 @@ impl JobSource {
 impl Source for JobSource {
     fn open<'a>(&'a self, intake: Arc<dyn Intake>) -> Boxed<'a, Result<Box<dyn Consuming>, SourceError>> {
         Box::pin(async move {
-            let session = Session::open(&self.url, &self.prefix, self.prefetch, intake).await;
+            let opening = Session::open(&self.url, &self.prefix, self.prefetch, intake);
+            let silent = || Err(BrokerError(format!("no session within {} s", OPENING.as_secs())));
+            let session = tokio::time::timeout(OPENING, opening).await.unwrap_or_else(|_| silent());
             session.map(|session| Box::new(session) as Box<dyn Consuming>).map_err(|error| SourceError(error.0))
         })
     }

@@ -1,12 +1,12 @@
 //! A connection for publishing with confirms: the broker has a message, or we know that we do not know.
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionStatus};
 use secrecy::SecretString;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::BrokerError;
-use super::connect::connect;
+use super::connect::{close, connect};
 use super::topology::Topology;
 
 /// AMQP's `persistent`.
@@ -42,6 +42,8 @@ pub(super) struct Outlet {
     purpose: &'static str,
     topology: Topology,
     open: Mutex<Option<Open>>,
+    /// Of the last connection; known also while somebody has the turn.
+    status: std::sync::Mutex<Option<ConnectionStatus>>,
 }
 
 struct Open {
@@ -50,16 +52,35 @@ struct Open {
 }
 
 /// The right to publish: batches do not mix, so order is kept. Dropped before [`Turn::end`], it closes
-/// the connection: nobody knows what is on its way.
+/// the connection: nobody knows what is on its way. But one that the broker blocks cannot be closed, and
+/// would linger beside its successor for as long as the alarm lasts: it is kept.
 pub(super) struct Turn<'a> {
     guard: MutexGuard<'a, Option<Open>>,
-    open: Open,
+    open: Option<Open>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take().filter(|open| is_blocked(open.connection.status())) {
+            *self.guard = Some(open);
+        }
+    }
+}
+
+fn is_blocked(status: &ConnectionStatus) -> bool {
+    status.connected() && status.blocked()
 }
 
 impl Outlet {
     /// `purpose` is shown in RabbitMQ's list of connections.
     pub fn new(url: &SecretString, prefix: &str, purpose: &'static str) -> Self {
-        Outlet { url: url.clone(), purpose, topology: Topology::new(prefix), open: Mutex::new(None) }
+        Outlet {
+            url: url.clone(),
+            purpose,
+            topology: Topology::new(prefix),
+            open: Mutex::new(None),
+            status: std::sync::Mutex::new(None),
+        }
     }
 
     pub fn topology(&self) -> &Topology {
@@ -68,6 +89,7 @@ impl Outlet {
 
     async fn open(&self) -> Result<Open, BrokerError> {
         let connection = connect(&self.url, self.purpose).await?;
+        *self.status() = Some(connection.status().clone());
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         self.topology.declare(&channel).await?;
@@ -81,21 +103,25 @@ impl Outlet {
             Some(open) if open.channel.status().connected() => open,
             _ => self.open().await?,
         };
-        Ok(Turn { guard, open })
+        Ok(Turn { guard, open: Some(open) })
+    }
+
+    /// Set while RabbitMQ takes nothing from publishers: one of its alarms is on. What is published all the
+    /// same waits in memory.
+    pub fn blocked(&self) -> Option<String> {
+        let blocked = self.status().as_ref().is_some_and(is_blocked);
+        blocked.then(|| "publishers are blocked by an alarm: see to memory and disk of the broker".to_owned())
+    }
+
+    fn status(&self) -> std::sync::MutexGuard<'_, Option<ConnectionStatus>> {
+        self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Closes the connection.
     pub async fn close(&self) {
         if let Some(open) = self.open.lock().await.take() {
-            open.close().await;
+            close(&open.connection).await;
         }
-    }
-}
-
-impl Open {
-    async fn close(self) {
-        // An error only says that it is closed already.
-        let _ = self.connection.close(200, "bye".into()).await;
     }
 }
 
@@ -109,10 +135,11 @@ impl Turn<'_> {
         &mut self,
         messages: impl Iterator<Item = Outgoing<'m>>,
     ) -> Result<Vec<Verdict>, BrokerError> {
+        let Some(open) = &self.open else { return Err(BrokerError("the turn has ended".into())) };
         let mut confirms = Vec::with_capacity(WINDOW);
         let mut failure = None;
         for message in messages {
-            match publish(&self.open.channel, message).await {
+            match publish(&open.channel, message).await {
                 Ok(confirm) => confirms.push(confirm),
                 Err(error) => {
                     failure = Some(error.into());
@@ -139,12 +166,14 @@ impl Turn<'_> {
 
     /// All was well: the connection is kept.
     pub fn end(mut self) {
-        *self.guard = Some(self.open);
+        *self.guard = self.open.take();
     }
 
     /// Something is wrong: the connection is closed, and the next turn makes a new one.
-    pub async fn abandon(self) {
-        self.open.close().await;
+    pub async fn abandon(mut self) {
+        if let Some(open) = self.open.take() {
+            close(&open.connection).await;
+        }
     }
 }
 

@@ -73,6 +73,19 @@ pub(super) fn describe(exchange: &str, routing_key: &str, redelivered: bool, p: 
     all.to_string()
 }
 
+/// Back from [`describe`]: what the decoder needs.
+pub(super) fn of_description(description: &str) -> Properties {
+    let all: Value = serde_json::from_str(description).unwrap_or_default();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let integer = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
+    Properties {
+        message_id: text(&all["message_id"]),
+        routing_key: text(&all["routing_key"]).unwrap_or_default(),
+        timestamp_ms: integer(&all["headers"][PUBLISHED_MS]).or_else(|| integer(&all["timestamp"])),
+        traceparent: text(&all["headers"][TRACEPARENT]),
+    }
+}
+
 fn table(table: &FieldTable) -> Value {
     let members = table.inner().iter().map(|(name, value)| (clean(name.as_str()), json_of(value)));
     Value::Object(members.collect::<Map<_, _>>())

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::BrokerError;
 use super::outlet::{Outgoing, Outlet, PERSISTENT, Verdict, WINDOW};
-use super::properties::{BOUND, PUBLISHED_MS, RELEASED, TRACEPARENT};
+use super::properties::{self, BOUND, PUBLISHED_MS, RELEASED, TRACEPARENT};
 use crate::dispatch::ports::{Boxed, PublishError, Publisher, Released};
 use crate::domain::job::Job;
 use crate::domain::message::{self, Properties};
@@ -66,6 +66,11 @@ impl Message {
         }
         Outgoing { exchange, routing_key, mandatory: true, body: &self.body, properties }
     }
+
+    /// What was refused, as it came; `properties` is the JSON that was kept with it.
+    pub fn again(body: Vec<u8>, properties: &str) -> Self {
+        Message { body, properties: properties::of_description(properties), seq: None, bound: false }
+    }
 }
 
 /// A publisher of jobs, with a connection of its own that is made anew when it breaks.
@@ -91,9 +96,12 @@ impl JobPublisher {
 
     /// Publishes messages in order; returns when the broker has confirmed all. After an error any of
     /// them may or may not have arrived: publishing them again is safe, as their ids make them
-    /// repeats.
+    /// repeats. While RabbitMQ blocks publishers that is an error at once; a release waits.
     pub async fn publish(&self, messages: &[Message]) -> Result<(), PublishError> {
-        self.publish_all(messages.iter()).await
+        match self.outlet.blocked() {
+            Some(reason) => Err(PublishError(reason)),
+            None => self.publish_all(messages.iter()).await,
+        }
     }
 
     /// Closes the connection.
@@ -136,6 +144,10 @@ impl Publisher for JobPublisher {
             |Released { job, seq, bound }: &Released| Message { seq: Some(*seq), bound: *bound, ..Message::of(job) };
         let messages = jobs.iter().map(message);
         Box::pin(self.publish_all(messages))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.outlet.blocked()
     }
 }
 

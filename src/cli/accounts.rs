@@ -6,9 +6,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::table::Table;
-use super::{connect, output, when};
+use super::{connect, output, when, who};
 use crate::config::Config;
-use crate::dispatch::ports::Pause;
 use crate::dispatch::ports::Upkeep;
 use crate::store::Store;
 use crate::store::query::AccountInfo;
@@ -46,6 +45,9 @@ enum AccountsCommand {
     Resume {
         /// The account's name in the configuration
         name: String,
+        /// Why, for whoever looks at it later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
 }
 
@@ -68,12 +70,12 @@ pub(super) async fn run(args: AccountsArgs, config: &Config, as_json: bool) -> a
         AccountsCommand::List => output::list(&listed(&store, config).await?, as_json, table),
         AccountsCommand::Pause { name, reason } => {
             know(&store, config, &name).await?;
-            let changed = store.pause_account(&name, &Pause { by_operator: true, reason, refusals: false }).await?;
+            let changed = store.operate_pause(&who::operator(Some(reason)), &name).await?;
             say(&name, "paused", changed, as_json)
         }
-        AccountsCommand::Resume { name } => {
+        AccountsCommand::Resume { name, reason } => {
             know(&store, config, &name).await?;
-            let changed = store.resume_account(&name, true).await?;
+            let changed = store.operate_resume(&who::operator(reason), &name).await?;
             say(&name, "active", changed, as_json)
         }
     }

@@ -6,6 +6,7 @@ pub mod check;
 pub mod completions;
 mod connect;
 pub mod exit;
+pub mod forget;
 pub mod health;
 pub mod jobs;
 pub mod migrate;
@@ -13,12 +14,15 @@ mod output;
 mod parse;
 pub mod receipts;
 pub mod rejections;
+pub mod replay;
 pub mod run;
 pub mod send;
 pub mod simulate;
 pub mod suppressions;
 mod table;
+pub mod top;
 mod when;
+mod who;
 
 use std::path::PathBuf;
 
@@ -64,10 +68,13 @@ enum Command {
     Health(health::HealthArgs),
     Send(Box<send::SendArgs>),
     Jobs(jobs::JobsArgs),
+    Replay(Box<replay::ReplayArgs>),
     Accounts(accounts::AccountsArgs),
     Rejections(rejections::RejectionsArgs),
     Receipts(receipts::ReceiptsArgs),
     Suppressions(suppressions::SuppressionsArgs),
+    Forget(forget::ForgetArgs),
+    Top(top::TopArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Completions(completions::CompletionsArgs),
 }
@@ -91,10 +98,13 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Health(args) => single(health::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Send(args) => threaded(send::run(*args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Jobs(args) => single(jobs::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Replay(args) => single(replay::run(*args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Accounts(args) => single(accounts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
-        Command::Rejections(args) => single(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Rejections(args) => threaded(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Receipts(args) => single(receipts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Suppressions(args) => single(suppressions::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Forget(args) => single(forget::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Top(args) => single(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),
     }

@@ -15,7 +15,7 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -188,6 +188,9 @@ pub struct Events {
 pub struct Retention {
     /// How long a settled job is kept, and so how long its id is known: at least 1 s. Default 90 days.
     pub jobs: Duration,
+    /// How long a message that was refused, and a note of what operators did, is kept: at least 1 s.
+    /// Default as long as `jobs`.
+    pub rejections: Duration,
 }
 
 /// `[log]`
@@ -224,6 +227,8 @@ pub struct Token {
     pub role: Role,
     /// The bearer token, at least 4 characters, no two alike. Always `Some` under [`Needs::Secrets`].
     pub token: Option<SecretString>,
+    /// The file that it stands in, which may change while the daemon runs.
+    pub file: Option<PathBuf>,
 }
 
 /// What a token may do.

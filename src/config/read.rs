@@ -184,6 +184,11 @@ impl<'r> Table<'r> {
         self.entries.remove(key)
     }
 
+    /// The value at `key`, which stays to be taken.
+    pub fn peek(&self, key: &str) -> Option<&Value> {
+        self.entries.get(key)
+    }
+
     /// True where `key` has a value not yet taken.
     pub fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)

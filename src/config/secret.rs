@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ::config::ValueKind;
 use secrecy::SecretString;
@@ -55,6 +55,13 @@ impl Table<'_> {
         };
         let sound = found.and_then(|secret| printable(&secret).and_then(|()| check(&secret)).map(|()| secret));
         self.sound(at, sound).map(SecretString::from)
+    }
+
+    /// The file that the secret at `key`, which is not yet taken, stands in.
+    pub fn secret_file(&self, key: &str) -> Option<PathBuf> {
+        let file_key = format!("{key}_file");
+        let name = file_name(self.peek(&file_key)?.kind.clone()).ok()?;
+        Some(self.reader.origins.folder_of(&self.path_of(&file_key)).join(name))
     }
 
     /// What the file named at `file_key` holds; `None` where it need not be opened.

@@ -181,7 +181,9 @@ fn events(table: &mut Table) -> Events {
 }
 
 fn retention(table: &mut Table) -> Retention {
-    Retention { jobs: table.duration("jobs", 90 * DAY, SECOND..=36_500 * DAY) }
+    let range = SECOND..=36_500 * DAY;
+    let jobs = table.duration("jobs", 90 * DAY, range.clone());
+    Retention { jobs, rejections: table.duration("rejections", jobs, range) }
 }
 
 fn log(table: &mut Table) -> Log {
@@ -203,6 +205,7 @@ fn token(table: &mut Table) -> Token {
     let roles = [("viewer", Role::Viewer), ("operator", Role::Operator)];
     Token {
         role: table.required("role", |text| one_of(text, &roles)).unwrap_or(Role::Viewer),
+        file: table.secret_file("token"),
         token: table.secret("token", Presence::WhenNeeded, parse::token),
     }
 }

@@ -203,7 +203,8 @@ impl Desk {
             Admitted::Held(until) => return Ok(Asked::Held(until)),
             Admitted::Suppressed => self.note_suppressed(parcel),
             Admitted::Stored => self.note_entry(parcel, entry),
-            Admitted::Repeat(_) => self.note_repeat(parcel.redelivered),
+            // Of a session that has ended, the copy may have been quicker.
+            Admitted::Repeat(_) => self.note_repeat(parcel.redelivered || parcel.pace.has_ended()),
             Admitted::Conflict => self.refuse_conflict(parcel).await?,
         }
         Ok(Asked::Done)

@@ -8,6 +8,8 @@ use std::sync::Mutex;
 pub enum Part {
     /// The broker.
     RabbitMq,
+    /// The broker, for what is published: it may block that alone.
+    Publishing,
     /// The database.
     Postgres,
     /// One kind of statement: Postgres may answer and refuse to write.
@@ -22,7 +24,7 @@ impl Part {
     /// Its name in a reason.
     pub fn as_str(self) -> &'static str {
         match self {
-            Part::RabbitMq => "rabbitmq",
+            Part::RabbitMq | Part::Publishing => "rabbitmq",
             Part::Postgres | Part::Statement(_) => "postgres",
             Part::Consumer => "consumer",
             Part::Process => "dispatcher",

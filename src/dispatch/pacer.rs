@@ -142,6 +142,11 @@ impl Pace {
         }
         lock(&self.inner).turns.clear();
     }
+
+    /// The session has ended: what it delivered is delivered again.
+    pub fn has_ended(&self) -> bool {
+        lock(&self.timer).is_none()
+    }
 }
 
 /// The parts of [`Inner`] beside the pacer.

@@ -326,6 +326,8 @@ pub trait Upkeep: Send + Sync + 'static {
     /// nothing but the last attempt of one job in doubt, that job is accepted under its smsid. The
     /// accounts of these jobs.
     fn end_doubts(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>>;
+    /// Deletes rejections and notes of operations from before `before`, so many of each at most; how many.
+    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
     /// Makes sure that a row exists for each account, and reads them all.
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>>;
     /// Pauses an account on the gateway's word, unless it is paused. True if this paused it.
@@ -337,6 +339,10 @@ pub trait Upkeep: Send + Sync + 'static {
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>>;
     /// What is parked for limiters and accounts, a row for each number and account.
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>>;
+    /// Sends jobs of the replay that is due first again, at most `limit`. False where none is due.
+    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>>;
+    /// Notes what became of jobs that were sent again, and ends replays that are through.
+    fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>>;
     /// Counts for the gauges.
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>>;
 }
@@ -354,12 +360,20 @@ pub trait Announcer: Send + Sync + 'static {
     /// Publishes in order; for each, whether the broker has it for everybody who listens. After an error
     /// any of them may have arrived. May be cancelled: then the same holds.
     fn announce<'a>(&'a self, events: &'a [Event]) -> Boxed<'a, Result<Vec<bool>, PublishError>>;
+    /// Why the broker takes no messages at present, although it is connected.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Publishes to RabbitMQ.
 pub trait Publisher: Send + Sync + 'static {
     /// Publishes released jobs in order; returns once the broker has confirmed all of them.
     fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>>;
+    /// Why the broker takes no messages at present, although it is connected.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A message could not be handed to RabbitMQ.

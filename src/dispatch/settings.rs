@@ -39,6 +39,8 @@ pub struct Settings {
     pub codes: CodeTable,
     /// How long settled jobs are kept.
     pub retention: Duration,
+    /// How long rejections and notes of operations are kept.
+    pub keep_records: Duration,
     /// How long what is on the wire may take to finish.
     pub drain_timeout: Duration,
     /// Changes of jobs are published to the exchange of events.

@@ -50,7 +50,6 @@ impl Shard {
     /// rest back to the queues. Returns the jobs that did not finish in time.
     pub async fn stop(self) -> usize {
         self.desk.begin_drain();
-        self.desk.health.down(Part::Process, "stopping: it was told to; what is on the wire may finish");
         let _ = self.stop.send(true);
         // The supervisor ends the session once the tasks have ended or the time is up.
         if let Err(error) = self.supervisor.await {
@@ -188,8 +187,9 @@ async fn open(desk: &Arc<Desk>) -> Result<(Arc<Pace>, Box<dyn Consuming>), Strin
     };
     match opened {
         Ok(session) => {
-            desk.health.up(Part::RabbitMq);
-            desk.health.up(Part::Consumer);
+            for part in [Part::RabbitMq, Part::Publishing, Part::Consumer] {
+                desk.health.up(part);
+            }
             desk.metrics.rabbitmq_connected.set(1);
             info!("consuming");
             Ok((pace, session))

@@ -189,7 +189,6 @@ struct Fields<'a>(Vec<Field<'a>>);
 
 impl<'a> Fields<'a> {
     fn parse(text: &'a str) -> Result<Self, Rejection> {
-        let bad_json = |problem| Rejection::new(RejectReason::BadJson, format!("the body is no valid JSON: {problem}"));
         let Members(members) = Members::parse(text).map_err(bad_json)?;
         check_names(&members)?;
         let mut fields = Vec::with_capacity(members.len());
@@ -243,6 +242,15 @@ fn check_names(members: &[(Cow<'_, str>, &str)]) -> Result<(), Rejection> {
         }
     }
     Ok(())
+}
+
+/// The members of a body that is one JSON object in UTF-8.
+pub(super) fn object(body: &[u8]) -> Result<Members<'_>, Rejection> {
+    Members::parse(utf8(body)?).map_err(bad_json)
+}
+
+fn bad_json(problem: String) -> Rejection {
+    Rejection::new(RejectReason::BadJson, format!("the body is no valid JSON: {problem}"))
 }
 
 /// The body as text: not too long, no NUL, no byte order mark.

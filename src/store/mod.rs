@@ -14,6 +14,7 @@ pub mod query;
 mod receipts;
 mod record;
 mod release;
+mod replaying;
 mod replies;
 mod rows;
 mod suppressions;

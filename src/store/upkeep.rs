@@ -90,6 +90,28 @@ impl Store {
         Ok(pruned.rows_affected())
     }
 
+    async fn prune_record_rows(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        let pruned: i64 = sqlx::query_scalar(
+            "with old_rejections as (
+                 select id from rejections where received_at < $1 order by received_at limit $2
+                 for update skip locked
+             ), refused as (
+                 delete from rejections r using old_rejections old where r.id = old.id returning r.id
+             ), old_operations as (
+                 select id from operations where at < $1 order by at limit $2 for update skip locked
+             ), done as (
+                 delete from operations o using old_operations old where o.id = old.id returning o.id
+             )
+             select (select count(*) from refused) + (select count(*) from done)",
+        )
+        .bind(before)
+        .bind(i64::from(limit))
+        .fetch_one(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        Ok(pruned.max(0) as u64)
+    }
+
     async fn account_rows(&self, names: &[String]) -> Result<Vec<AccountRow>, LedgerError> {
         sqlx::query("insert into accounts (name) select unnest($1::text[]) on conflict (name) do nothing")
             .bind(names)
@@ -120,17 +142,16 @@ impl Store {
             .collect()
     }
 
-    /// Pauses an account; an operator's pause takes over the gateway's. False if nothing changed.
-    pub async fn pause_account(&self, name: &str, pause: &Pause) -> Result<bool, LedgerError> {
+    /// The gateway's word pauses an account, unless it is paused. False if nothing changed.
+    async fn pause_account(&self, name: &str, pause: &Pause) -> Result<bool, LedgerError> {
         let done = sqlx::query(
             "update accounts
-             set state = 'paused', reason = $2, paused_at = coalesce(paused_at, now()), updated_at = now(),
-                 paused_by = case when $3 then 'operator' else 'gateway' end, refusals = $4
-             where name = $1 and (state = 'active' or $3 and paused_by = 'gateway')",
+             set state = 'paused', reason = $2, paused_at = now(), updated_at = now(), paused_by = 'gateway',
+                 refusals = $3
+             where name = $1 and state = 'active'",
         )
         .bind(name)
         .bind(&pause.reason)
-        .bind(pause.by_operator)
         .bind(pause.refusals)
         .execute(&self.pool)
         .await
@@ -138,16 +159,15 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Ends a pause; only an operator ends an operator's. False if nothing changed.
-    pub async fn resume_account(&self, name: &str, by_operator: bool) -> Result<bool, LedgerError> {
+    /// Ends a pause that the gateway's word began. False if nothing changed.
+    async fn resume_account(&self, name: &str) -> Result<bool, LedgerError> {
         let done = sqlx::query(
             "update accounts
              set state = 'active', reason = null, paused_at = null, paused_by = null, refusals = false,
                  updated_at = now()
-             where name = $1 and state = 'paused' and (paused_by = 'gateway' or $2)",
+             where name = $1 and state = 'paused' and paused_by = 'gateway'",
         )
         .bind(name)
-        .bind(by_operator)
         .execute(&self.pool)
         .await
         .map_err(ledger_error)?;
@@ -315,6 +335,10 @@ impl Upkeep for Store {
         Box::pin(self.end_doubt_rows(now, limit))
     }
 
+    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.prune_record_rows(before, limit))
+    }
+
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
         Box::pin(self.account_rows(names))
     }
@@ -324,7 +348,7 @@ impl Upkeep for Store {
     }
 
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
-        Box::pin(self.resume_account(account, false))
+        Box::pin(self.resume_account(account))
     }
 
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
@@ -333,6 +357,14 @@ impl Upkeep for Store {
 
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {
         Box::pin(self.parked_rows())
+    }
+
+    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+        Box::pin(self.replay_step(limit))
+    }
+
+    fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
+        Box::pin(self.note_replay_results())
     }
 
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {

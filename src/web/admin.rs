@@ -1,4 +1,4 @@
-//! The admin listener: `/healthz`, `/readyz`, `/metrics`.
+//! The admin listener: `/healthz`, `/readyz`, `/metrics`, and the API under `/api/v1`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,9 +8,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::get;
 use tokio::net::TcpListener;
 
+use super::api::{self, Api};
 use super::connection;
 use super::problem::Problem;
 use super::status::Status;
@@ -22,20 +23,19 @@ type Shared = Arc<dyn Status>;
 
 /// Answers on `listener` until `shutdown` is ready; what is being answered then may finish, for a few
 /// seconds.
-pub async fn serve(listener: TcpListener, status: Arc<dyn Status>, shutdown: impl Future) {
-    connection::serve(listener, routes(status), shutdown).await;
+pub async fn serve(listener: TcpListener, status: Arc<dyn Status>, api: Api, shutdown: impl Future) {
+    connection::serve(listener, routes(status, api), shutdown).await;
 }
 
-fn routes(status: Shared) -> Router {
+fn routes(status: Shared, api: Api) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/api/v1", any(api))
-        .route("/api/v1/{*rest}", any(api))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .with_state(status)
+        .nest("/api/v1", api::routes(api))
 }
 
 /// The process lives.
@@ -54,14 +54,11 @@ async fn metrics(State(status): State<Shared>) -> Response {
     ([(CONTENT_TYPE, METRICS_TYPE)], status.metrics()).into_response()
 }
 
-async fn api() -> Problem {
-    let detail = "the API needs a token: send `Authorization: Bearer …` with one that is configured under \
-         [admin.tokens.NAME]; without any configured token it answers nobody";
-    Problem::new(StatusCode::UNAUTHORIZED, detail)
-}
-
 async fn not_found() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "there is nothing here: see /healthz, /readyz and /metrics")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "there is nothing here: see /healthz, /readyz, /metrics and /api/v1/openapi.json",
+    )
 }
 
 async fn not_allowed() -> Problem {

@@ -5,20 +5,45 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// An error as a client sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
+    /// The HTTP status.
     #[serde(serialize_with = "as_number")]
+    #[schema(value_type = u16)]
     status: StatusCode,
+    /// The status in words.
     title: &'static str,
+    /// What is wrong, and how to mend it.
     detail: String,
+    /// Where several things were handed in: what is wrong with each of those that were refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault>,
+}
+
+/// What is wrong with one of several things.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Fault {
+    /// Its place, from 0.
+    pub index: usize,
+    /// A word for programs.
+    pub reason: &'static str,
+    /// The field, the problem and the cure.
+    pub detail: String,
 }
 
 impl Problem {
     /// A problem of that status; `detail` says what is wrong and how to mend it.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Problem { status, title: status.canonical_reason().unwrap_or("Error"), detail: detail.into() }
+        let title = status.canonical_reason().unwrap_or("Error");
+        Problem { status, title, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// With what is wrong with each.
+    pub fn with(self, errors: Vec<Fault>) -> Self {
+        Problem { errors, ..self }
     }
 }
 

@@ -6,7 +6,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::api::port::{Act, Answer, Backend, PageOf, ReplayAsked, Steer, Trouble};
+use super::api::tokens::{Caller, Role, TokenEntry, Tokens};
+use super::api::{Api, model};
 use super::{Status, serve};
+use crate::domain::job::{Job, OnUnknown};
+use crate::domain::message::Rules;
+use crate::domain::mobile::Mobile;
 
 #[derive(Default)]
 struct Fake {
@@ -26,6 +32,75 @@ impl Status for Fake {
     }
 }
 
+/// A daemon that takes everything and has nothing.
+struct Empty(Rules);
+
+impl Backend for Empty {
+    fn rules(&self) -> &Rules {
+        &self.0
+    }
+
+    fn publish(&self, _: Vec<Job>) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn jobs(&self, _: PageOf) -> Answer<'_, model::JobPage> {
+        Box::pin(async { Ok(model::JobPage { jobs: Vec::new(), next_cursor: None }) })
+    }
+
+    fn job(&self, _: String) -> Answer<'_, model::WholeJob> {
+        Box::pin(async { Err(Trouble::Missing("no such job".into())) })
+    }
+
+    fn note_search(&self, _: Act, _: Mobile) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn cancel(&self, _: Act, _: String) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn resolve(&self, _: Act, _: String, _: bool, _: Option<String>) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn begin_replay(&self, _: Act, _: ReplayAsked) -> Answer<'_, model::ReplayBegun> {
+        Box::pin(async { Err(Trouble::Conflict("not here".into())) })
+    }
+
+    fn replay(&self, _: i64) -> Answer<'_, model::Replay> {
+        Box::pin(async { Err(Trouble::Missing("no such replay".into())) })
+    }
+
+    fn steer_replay(&self, _: Act, _: i64, _: Steer) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn accounts(&self) -> Answer<'_, model::AccountList> {
+        Box::pin(async { Ok(model::AccountList { accounts: Vec::new() }) })
+    }
+
+    fn set_paused(&self, _: Act, _: String, _: bool) -> Answer<'_, bool> {
+        Box::pin(async { Ok(true) })
+    }
+}
+
+fn api() -> Api {
+    let rules = Rules {
+        content_max: 300,
+        default_account: "main".into(),
+        accounts: ["main".to_owned()].into(),
+        on_unknown: OnUnknown::Hold,
+    };
+    let entry = |name: &str, role| TokenEntry {
+        caller: Caller { name: name.into(), role },
+        secret: format!("{name}-token").into(),
+        file: None,
+    };
+    let tokens = Tokens::new(vec![entry("look", Role::Viewer), entry("act", Role::Operator)]);
+    Api { backend: Arc::new(Empty(rules)), tokens: Arc::new(tokens) }
+}
+
 struct Listener {
     address: std::net::SocketAddr,
     status: Arc<Fake>,
@@ -39,7 +114,7 @@ impl Listener {
         let address = listener.local_addr().unwrap();
         let status = Arc::new(Fake::default());
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, status.clone(), stopped));
+        let task = tokio::spawn(serve(listener, status.clone(), api(), stopped));
         Listener { address, status, stop, task }
     }
 
@@ -98,6 +173,68 @@ async fn errors_are_problem_details() {
         assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
         assert_eq!(response.contains("www-authenticate: Bearer"), status == 401);
     }
+}
+
+#[tokio::test]
+async fn an_api_call_is_refused_for_what_is_wrong_with_it() {
+    let listener = Listener::start().await;
+    let json = "content-type: application/json\r\n";
+    for (call, token, headers, body, status) in [
+        ("GET /api/v1/jobs", "look-token", "", "", 200),
+        ("GET /api/v1/jobs", "Look-token", "", "", 401),
+        ("GET /api/v1/nothing", "", "", "", 401),
+        ("GET /api/v1/nothing", "look-token", "", "", 404),
+        ("GET /api/v1", "look-token", "", "", 404),
+        ("DELETE /api/v1/jobs", "act-token", "", "", 405),
+        ("GET /api/v1/jobs/a%2Fb", "look-token", "", "", 404),
+        ("GET /api/v1/jobs/%00", "look-token", "", "", 404),
+        ("GET /api/v1/jobs/%FF", "look-token", "", "", 404),
+        ("GET /api/v1/jobs?nothing=1", "look-token", "", "", 400),
+        ("GET /api/v1/jobs?mobile=13800138000", "look-token", "", "", 403),
+        ("GET /api/v1/jobs?mobile=13800138000", "act-token", "", "", 200),
+        ("POST /api/v1/accounts/main/pause", "look-token", "", "", 403),
+        ("POST /api/v1/accounts/main/pause", "act-token", "", "", 200),
+        ("POST /api/v1/accounts/main/pause", "act-token", json, "{\"reason\":\"x\"}", 200),
+        ("POST /api/v1/accounts/main/pause", "act-token", json, "{\"reason\":7}", 422),
+        ("POST /api/v1/accounts/main/pause", "act-token", json, "{\"why\":\"x\"}", 422),
+        ("POST /api/v1/accounts/main/pause", "act-token", json, "{\"reason\":\"x\"", 400),
+        ("POST /api/v1/accounts/main/pause", "act-token", json, "[]", 422),
+        ("POST /api/v1/accounts/main/pause", "act-token", "", "{}", 415),
+        ("POST /api/v1/jobs/x/resolve", "act-token", json, "{}", 422),
+        ("POST /api/v1/jobs/x/resolve", "act-token", json, "{\"sent\":false,\"smsid\":\"1\"}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"code\":4.5}}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"code\":1},\"rate\":\"fast\"}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"state\":\"accepted\"}}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"state\":[\"expired\"]}}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"id\":[\"a\"],\"code\":4030}}", 409),
+        ("GET /api/v1/replays/seven", "look-token", "", "", 404),
+        ("POST /api/v1/jobs", "act-token", json, "", 400),
+        ("POST /api/v1/jobs", "act-token", json, "[]", 422),
+        ("POST /api/v1/jobs", "act-token", json, "[1]", 422),
+        ("POST /api/v1/jobs", "look-token", json, "{}", 403),
+    ] {
+        let length = body.len();
+        let request = format!(
+            "{call} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n{headers}\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        let response = listener.send(&request).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{call} {body}: {response}");
+        let is_problem = response.contains("content-type: application/problem+json");
+        assert_eq!(is_problem, status >= 400, "{response}");
+        assert_eq!(response.contains("\r\nallow: "), status == 405, "{response}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_refused() {
+    let listener = Listener::start().await;
+    let head = "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer act-token\r\n\
+                content-type: application/json\r\ncontent-length: 5000000\r\n\r\n";
+    let response = listener.send(head).await;
+    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
+    assert!(response.contains("application/problem+json"), "{response}");
 }
 
 #[tokio::test]

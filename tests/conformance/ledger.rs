@@ -139,11 +139,15 @@ pub async fn a_doubt_does_not_land_on_a_doubt(pg: Pg) {
     assert_eq!(pg.kinds().await, ["job.in_doubt a"], "and nobody is told twice");
 }
 
-pub async fn a_message_that_is_no_job_is_kept(pg: Pg) {
-    let refusal = Refusal {
+/// A message that is no job, to be kept.
+pub fn refusal() -> Refusal {
+    Refusal {
         rejection: Rejection::new(RejectReason::BadJson, "the body is no valid JSON"),
         body: b"\x00\xff".as_slice().into(),
         properties: "{}".into(),
-    };
-    assert_eq!(pg.ledger.refuse(&[refusal.clone(), refusal]).await.unwrap().len(), 2);
+    }
+}
+
+pub async fn a_message_that_is_no_job_is_kept(pg: Pg) {
+    assert_eq!(pg.ledger.refuse(&[refusal(), refusal()]).await.unwrap().len(), 2);
 }

@@ -1,8 +1,10 @@
-//! What the dispatcher relies on in `Ledger`, `Upkeep` and `Feedback`, whoever implements them: the in-memory
-//! tables of the simulation and the real store pass the same cases.
+//! What the dispatcher relies on in `Ledger`, `Upkeep` and `Feedback`, and in `Source` and `Publisher`
+//! (`broker`), whoever implements them: the simulation's in-memory ones and the real adapters pass the
+//! same cases.
 //!
 //! A binary names its fixture, a function `async fn(terms: Terms) -> Pg`, in [`conformance!`].
 
+pub mod broker;
 pub mod feedback;
 pub mod ledger;
 pub mod outbox;
@@ -277,6 +279,7 @@ macro_rules! every_case {
             upkeep::a_claim_runs_out with crate::suite::Terms::no_lease();
             upkeep::what_waits_beyond_its_time_expires;
             upkeep::settled_jobs_are_pruned;
+            upkeep::old_rejections_are_pruned;
             upkeep::an_account_pauses_and_resumes_once;
             upkeep::parked_jobs_change_their_account;
             upkeep::a_job_that_its_account_may_have_taken_stays_there;

@@ -119,6 +119,16 @@ pub async fn settled_jobs_are_pruned(pg: Pg) {
     assert_eq!(pg.state("doubted").await, State::InDoubt);
 }
 
+pub async fn old_rejections_are_pruned(pg: Pg) {
+    let refusal = crate::suite::ledger::refusal;
+    pg.ledger.refuse(&[refusal(), refusal(), refusal()]).await.unwrap();
+    let (past, future) = (pg.now() - Duration::seconds(60), pg.now() + Duration::seconds(60));
+    assert_eq!(pg.upkeep.prune_records(past, 10).await.unwrap(), 0);
+    for pruned in [2, 1, 0] {
+        assert_eq!(pg.upkeep.prune_records(future, 2).await.unwrap(), pruned);
+    }
+}
+
 pub async fn an_account_pauses_and_resumes_once(pg: Pg) {
     let names = ["main".to_owned()];
     let row = |paused| AccountRow { name: "main".into(), paused };

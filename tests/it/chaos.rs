@@ -1,7 +1,6 @@
 //! The world breaks under a working daemon: a module for each way in which it does.
 
 mod accounts;
-mod books;
 mod copies;
 mod crash;
 mod gateway;
@@ -9,3 +8,7 @@ mod postgres;
 mod pressure;
 mod rabbitmq;
 mod storm;
+
+// What they share.
+mod books;
+mod node;

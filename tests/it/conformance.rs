@@ -1,5 +1,7 @@
 //! The real store passes the same cases as the in-memory one of the simulation.
 
+mod broker;
+
 use std::sync::Arc;
 
 use dispatcher::dispatch::ports::Boxed;

@@ -2,6 +2,7 @@
 //! Postgres; `make test` starts private ones and sets `AMQP_URL` and `DATABASE_URL`.
 
 // The daemon on its services, through its public names.
+mod api;
 mod callbacks;
 mod chaos;
 mod codes;
@@ -12,6 +13,7 @@ mod pacing;
 mod policy;
 mod process;
 mod reload;
+mod retention;
 mod statements;
 mod waiting;
 mod wire;

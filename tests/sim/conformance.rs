@@ -1,5 +1,7 @@
 //! The in-memory Postgres passes the cases of the real one.
 
+mod broker;
+
 use std::sync::Arc;
 
 use dispatcher::dispatch::ports::Boxed;

@@ -222,6 +222,10 @@ impl Upkeep for Lazy {
         self.inner.end_doubts(now, limit)
     }
 
+    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        self.inner.prune_records(before, limit)
+    }
+
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
         self.inner.accounts(names)
     }
@@ -232,6 +236,14 @@ impl Upkeep for Lazy {
 
     fn resume<'a>(&'a self, account: &'a str) -> Boxed<'a, Result<bool, LedgerError>> {
         self.inner.resume(account)
+    }
+
+    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+        self.inner.replay(limit)
+    }
+
+    fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
+        self.inner.replay_results()
     }
 
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {

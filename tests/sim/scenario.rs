@@ -147,6 +147,7 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
         retry: RetryPolicy::new(max_attempts, Duration::from_millis(500), Duration::from_secs(4)),
         codes: CodeTable::default(),
         retention: Duration::from_secs(90 * 86_400),
+        keep_records: Duration::from_secs(90 * 86_400),
         drain_timeout: Duration::from_secs(15),
         events: true,
         tempo: Tempo {

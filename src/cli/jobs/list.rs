@@ -1,13 +1,10 @@
 //! `dispatcher jobs list`.
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::{mask, state};
+use super::{JobFlags, mask, state};
 use crate::cli::table::Table;
 use crate::cli::{output, parse, when};
-use crate::domain::job::{State, Timestamp};
-use crate::domain::mobile::Mobile;
 use crate::store::Store;
 use crate::store::query::{Cursor, JobFilter, JobInfo, MAX_PAGE};
 
@@ -24,24 +21,8 @@ Where there is more, the cursor of the next page is printed on stderr.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ListArgs {
-    /// In one of these states
-    #[arg(long = "state", value_delimiter = ',', value_name = "STATE,…", value_parser = state_parser())]
-    states: Vec<State>,
-    /// With this last code of the gateway
-    #[arg(long, allow_negative_numbers = true)]
-    code: Option<i64>,
-    /// Of this account
-    #[arg(long, value_name = "NAME")]
-    account: Option<String>,
-    /// To this number
-    #[arg(long, value_parser = parse::mobile)]
-    mobile: Option<Mobile>,
-    /// Last changed then or later
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
-    since: Option<Timestamp>,
-    /// Last changed before
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
-    until: Option<Timestamp>,
+    #[command(flatten)]
+    jobs: JobFlags,
     /// How many, at most 1000
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PAGE)))]
     limit: u32,
@@ -53,24 +34,9 @@ pub(super) struct ListArgs {
     full: bool,
 }
 
-fn state_parser() -> impl TypedValueParser<Value = State> {
-    PossibleValuesParser::new(State::ALL.iter().map(|state| state.as_str()))
-        .try_map(|word| State::parse(&word).ok_or("is no state"))
-}
-
 /// Prints one page.
 pub(super) async fn run(args: ListArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
-    let filter = JobFilter {
-        states: args.states,
-        code: args.code,
-        account: args.account,
-        mobile: args.mobile,
-        since: args.since,
-        until: args.until,
-        limit: args.limit,
-        cursor: args.cursor,
-        ..JobFilter::default()
-    };
+    let filter = JobFilter { limit: args.limit, cursor: args.cursor, ..args.jobs.filter() };
     let mut page = store.list_jobs(&filter).await?;
     if !args.full {
         page.rows.iter_mut().for_each(mask);

@@ -1,8 +1,13 @@
-//! `dispatcher jobs`: what became of jobs.
+//! `dispatcher jobs`: what became of jobs, and what an operator makes of them.
 
+mod act;
+mod filter;
 mod list;
 mod show;
 mod story;
+
+pub(super) use act::ids_in;
+pub(super) use filter::JobFlags;
 
 use clap::{Args, Subcommand};
 
@@ -14,9 +19,11 @@ const EXAMPLES: &str = "\
 Examples:
   dispatcher jobs list --state failed --since 1h
   dispatcher jobs list --mobile 13800138000
-  dispatcher jobs show order-1";
+  dispatcher jobs show order-1
+  dispatcher jobs cancel order-1
+  dispatcher jobs resolve order-2 --sent";
 
-/// Lists jobs, or shows one with all that happened to it.
+/// Lists jobs, shows one with all that happened to it, withdraws some, or ends doubts.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct JobsArgs {
@@ -28,6 +35,8 @@ pub struct JobsArgs {
 enum JobsCommand {
     List(list::ListArgs),
     Show(show::ShowArgs),
+    Cancel(act::CancelArgs),
+    Resolve(act::ResolveArgs),
 }
 
 /// Runs the subcommand.
@@ -39,6 +48,8 @@ pub(super) async fn run(args: JobsArgs, config: &Config, as_json: bool) -> anyho
     match args.command {
         JobsCommand::List(args) => list::run(args, &store, as_json).await,
         JobsCommand::Show(args) => show::run(args, &store, config, as_json).await,
+        JobsCommand::Cancel(args) => act::cancel(args, &store, as_json).await,
+        JobsCommand::Resolve(args) => act::resolve(args, &store, as_json).await,
     }
 }
 

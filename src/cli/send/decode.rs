@@ -6,9 +6,10 @@ use chrono::Utc;
 
 use crate::broker::Message;
 use crate::config::Config;
-use crate::domain::job::{Job, Priority};
-use crate::domain::json::{Json, Members, write_string};
-use crate::domain::message::{self, Properties, RejectReason, Rejection, Rules};
+use crate::domain::job::Job;
+use crate::domain::json::Json;
+use crate::domain::message::{RejectReason, Rejection, Rules};
+use crate::domain::posted::Posted;
 
 /// Judges lines.
 pub(super) struct Decoder {
@@ -46,7 +47,10 @@ impl Decoder {
     pub fn message(&mut self, line: &[u8]) -> Result<Message, Rejection> {
         match self.decode(line) {
             Ok(job) => Ok(Message::of(&job)),
-            Err(_) if self.unchecked => Ok(as_it_is(line)),
+            Err(_) if self.unchecked => {
+                let Posted { priority, body, .. } = Posted::unchecked(line);
+                Ok(Message::unchecked(body, priority.as_str(), Utc::now().timestamp_millis()))
+            }
             Err(rejection) => Err(rejection),
         }
     }
@@ -56,18 +60,11 @@ impl Decoder {
     /// # Errors
     /// Why there is none. The words hold neither text nor number.
     pub fn decode(&mut self, line: &[u8]) -> Result<Job, Rejection> {
-        let members = std::str::from_utf8(line).ok().and_then(|text| Members::parse(text).ok());
-        let Some(Members(members)) = members else { return message::decode(line, &now("normal"), &self.rules) };
-        let (priority, body) = split_priority(&members)?;
-        if value(&members, "id").is_none() {
-            return Err(bad_field(
-                "`id` is missing: it is the idempotency key; give each job its own, and send it again under the same",
-            ));
-        }
+        let posted = Posted::read(line)?;
         if self.any_account {
-            self.allow(value(&members, "account"))?;
+            self.allow(posted.account.as_deref())?;
         }
-        message::decode(body.as_deref().unwrap_or(line), &now(priority), &self.rules)
+        posted.decode(Utc::now().timestamp_millis(), &self.rules)
     }
 
     /// Lets the account that a line names pass.
@@ -77,68 +74,20 @@ impl Decoder {
             // Its kind is refused with the other fields.
             Some(_) => {}
             None => {
-                return Err(bad_field(
-                    "`account` is missing, and this configuration has none to take instead: name the one that sends it",
-                ));
+                let detail = "`account` is missing, and this configuration has none to take instead: name the one that \
+                     sends it";
+                return Err(Rejection::new(RejectReason::BadField, detail));
             }
         }
         Ok(())
     }
 }
 
-/// A message that is no job, for the daemon to refuse: without its priority where it has one.
-fn as_it_is(line: &[u8]) -> Message {
-    let members = std::str::from_utf8(line).ok().and_then(|text| Members::parse(text).ok());
-    let split = members.and_then(|Members(members)| split_priority(&members).ok());
-    let (priority, body) = split.unwrap_or((Priority::Normal.as_str(), None));
-    Message::unchecked(body.unwrap_or_else(|| line.to_vec()), priority, Utc::now().timestamp_millis())
-}
-
-/// The priority, which is no part of a message, and the message without it; `None` where it has none.
-fn split_priority(members: &[(std::borrow::Cow<'_, str>, &str)]) -> Result<(&'static str, Option<Vec<u8>>), Rejection> {
-    let mut given = members.iter().filter(|(name, _)| name == "priority").map(|(_, raw)| *raw);
-    let Some(raw) = given.next() else { return Ok((Priority::Normal.as_str(), None)) };
-    if given.next().is_some() {
-        return Err(bad_field("`priority` stands twice: remove one"));
-    }
-    let priority = match Json::parse(raw) {
-        Ok(Json::Null) => Some(Priority::Normal),
-        Ok(Json::Text(word)) => Priority::parse(&word),
-        _ => None,
-    };
-    let priority = priority.ok_or_else(|| bad_field("`priority` must be \"high\", \"normal\" or \"bulk\""))?;
-    let mut body = String::from("{");
-    for (name, raw) in members.iter().filter(|(name, _)| name != "priority") {
-        body.push_str(if body.len() == 1 { "" } else { "," });
-        write_string(name, &mut body);
-        body.push(':');
-        body.push_str(raw);
-    }
-    body.push('}');
-    Ok((priority.as_str(), Some(body.into_bytes())))
-}
-
-/// The value of a field that is there and not null.
-fn value<'a>(members: &[(std::borrow::Cow<'_, str>, &'a str)], name: &str) -> Option<&'a str> {
-    members.iter().find(|(field, raw)| field == name && *raw != "null").map(|(_, raw)| *raw)
-}
-
-fn now(priority: &str) -> Properties {
-    Properties {
-        routing_key: priority.to_owned(),
-        timestamp_ms: Some(Utc::now().timestamp_millis()),
-        ..Properties::default()
-    }
-}
-
-fn bad_field(detail: &str) -> Rejection {
-    Rejection::new(RejectReason::BadField, detail)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Needs, load};
+    use crate::domain::job::Priority;
 
     fn decoder(accounts: &[&str]) -> Decoder {
         let mut env = vec![

@@ -314,6 +314,7 @@ fn the_environment_wins_in_every_table() {
         ("DISPATCHER__CODES__4082", "permanent", |c| c.codes.class(4082).to_string()),
         ("DISPATCHER__IN_DOUBT__ON_UNKNOWN", "resend", |c| c.in_doubt.on_unknown.to_string()),
         ("DISPATCHER__RETENTION__JOBS", "7s", |c| format!("{}s", c.retention.jobs.as_secs())),
+        ("DISPATCHER__RETENTION__REJECTIONS", "7s", |c| format!("{}s", c.retention.rejections.as_secs())),
         ("DISPATCHER__LOG__LEVEL", "debug", |c| c.log.level.clone()),
         ("DISPATCHER__DRAIN_TIMEOUT", "7s", |c| format!("{}s", c.drain_timeout.as_secs())),
         ("DISPATCHER__ADMIN__LISTEN", "127.0.0.1:7", |c| c.admin.listen.to_string()),
@@ -405,6 +406,7 @@ fn durations_and_defaults_are_the_documented_ones() {
     assert_eq!(config.gateway.timeout, Duration::from_secs(10));
     assert_eq!(config.retry.max, Duration::from_secs(600));
     assert_eq!(config.retention.jobs, Duration::from_secs(90 * 86_400));
+    assert_eq!(config.retention.rejections, config.retention.jobs);
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9464");
     assert_eq!(config.gateway.balance_url.as_str(), "https://106.ihuyi.com/webservice/sms.php?method=GetNum");
     assert!(config.callbacks.secret.is_none() && config.callbacks.allow.is_empty());

@@ -10,6 +10,7 @@ mod prune;
 mod receipts;
 mod reclaim;
 mod release;
+mod replay;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -61,6 +62,8 @@ impl Duties {
         duties.add(tempo.expire, desk, |desk| async move { expire::once(&desk).await });
         duties.add(tempo.reclaim, desk, |desk| async move { reclaim::once(&desk).await });
         duties.add(tempo.receipts, desk, |desk| async move { receipts::once(&desk).await });
+        duties.add(tempo.release, desk, |desk| async move { replay::once(&desk).await });
+        duties.add(tempo.expire, desk, |desk| async move { replay::results(&desk).await });
         duties.add(tempo.prune, desk, |desk| async move { prune::once(&desk).await });
         let counted = pace.clone();
         duties.add(tempo.gauges, desk, move |desk| {

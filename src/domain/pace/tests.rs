@@ -380,6 +380,30 @@ fn an_open_circuit_holds_jobs_and_probes_with_one() {
 }
 
 #[test]
+fn the_end_of_one_accounts_probe_wakes_the_other_accounts() {
+    for answered in [false, true] {
+        let mut world = World::new(100, 100);
+        (0..5).for_each(|_| {
+            world.pacer.circuit.failed(world.now);
+        });
+        let probe = world.publish(1, MAIN, Priority::Normal);
+        world.reply_after = Duration::from_secs(60);
+        world.run(Duration::from_secs(2));
+        let other = world.publish(2, OTHER, Priority::Normal);
+        world.run(Duration::from_secs(2));
+        assert_eq!(world.sent.len(), 1, "one probe");
+        if answered {
+            world.pacer.circuit.reached();
+            world.pacer.replied(probe, world.now, world.now);
+        } else {
+            world.pacer.abandoned(probe, world.now);
+        }
+        world.run(Duration::from_secs(2));
+        assert_eq!(world.sent.last().map(|(_, request)| request.ticket), Some(other), "answered: {answered}");
+    }
+}
+
+#[test]
 fn what_expires_while_it_waits_is_told_so() {
     let mut world = World::new(100, 100);
     (0..5).for_each(|_| {

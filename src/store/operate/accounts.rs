@@ -13,7 +13,7 @@ impl Store {
             name,
             "with changed as (
                  update accounts
-                 set state = 'paused', reason = coalesce($4, 'paused by hand'), paused_by = 'operator',
+                 set state = 'paused', reason = coalesce($4, 'paused by hand'), paused_by = 'operator', refusals = false,
                      paused_at = coalesce(paused_at, now()), updated_at = now()
                  where name = $1 and (state = 'active' or paused_by = 'gateway')
                  returning name
@@ -33,7 +33,8 @@ impl Store {
             name,
             "with changed as (
                  update accounts
-                 set state = 'active', reason = null, paused_at = null, paused_by = null, updated_at = now()
+                 set state = 'active', reason = null, paused_at = null, paused_by = null, refusals = false,
+                     updated_at = now()
                  where name = $1 and state = 'paused'
                  returning name
              ), noted as (

@@ -2,8 +2,13 @@
 //! without the other. An act that changes nothing leaves no row.
 
 mod accounts;
+mod forget;
 mod jobs;
 mod notes;
+mod rejections;
+mod replays;
 
+pub use forget::{Forgetting, Forgotten, Unsettled};
 pub use jobs::{Acted, Verdict};
 pub use notes::{Operator, Via};
+pub use replays::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview};

@@ -86,21 +86,31 @@ fn ranges(filter: &JobFilter, accounts: &[String]) -> Ranges {
     Ranges(found)
 }
 
-/// `select COLUMNS from jobs where …` for each range, all of them joined by `union all`.
+/// The newest first.
+const NEWEST: &str = " order by updated_at desc, id desc limit ";
+
+/// `select COLUMNS from jobs where …` for each range, all of them joined by `union all`: every job, or of each range
+/// the `newest`. Without a number of its own a range would be read whole before it is sorted; and the number stands in
+/// the text, because plans are made without looking at parameters.
 pub(in crate::store) fn push_ranges(
     sql: &mut QueryBuilder<Postgres>,
     columns: &str,
     ranges: &Ranges,
     filter: &JobFilter,
+    newest: Option<u32>,
 ) {
     for (index, range) in ranges.0.iter().enumerate() {
-        sql.push(if index == 0 { "select " } else { " union all select " });
+        sql.push(if index == 0 { "(select " } else { " union all (select " });
         sql.push(columns).push(" from jobs where ");
         match range {
             Range::Whole => push_whole(sql, filter),
             Range::Of(state, account) => push_of(sql, *state, account.as_deref(), filter),
         }
         push_times(sql, filter);
+        if let Some(newest) = newest {
+            sql.push(NEWEST).push(newest.to_string());
+        }
+        sql.push(")");
     }
 }
 

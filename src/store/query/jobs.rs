@@ -125,8 +125,7 @@ impl Store {
             return Ok(Page { rows: Vec::new(), next: None });
         }
         let mut sql = QueryBuilder::new("select * from (");
-        push_ranges(&mut sql, COLUMNS, &ranges, filter);
-        // Not a parameter: plans are made without looking at them, and a page is a small part.
+        push_ranges(&mut sql, COLUMNS, &ranges, filter, Some(limit + 1));
         sql.push(format!(") as found order by updated_at desc, id desc limit {}", limit + 1));
         // Each filter has a text of its own: kept, they would push out the statements of the daemon.
         let rows = sql.build_query_as().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;

@@ -1,42 +1,233 @@
-//! The network fails under a running daemon.
+//! RabbitMQ fails under a running daemon: it comes back by itself, consumes every queue again, and says
+//! why meanwhile; what was answered is recorded all the same.
+//!
+//! Most of it is played by a proxy before the RabbitMQ that tests share. A crash of the broker and its
+//! memory alarm need a node of one's own.
 
 use std::time::Duration;
 
 use dispatcher::simulator::{Latency, Options};
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
 use serde_json::Value;
 
+use super::books::{all_settled, balance, jobs};
+use super::node::Node;
+use crate::support::broker::TestBroker;
+use crate::support::proxy::{self, Proxy};
 use crate::support::stage::{Stage, lenient};
-use crate::support::{job, number, proxy};
+use crate::support::{becomes, eventually};
 
-const JOBS: usize = 300;
+const PRIORITIES: [&str; 3] = ["high", "normal", "bulk"];
 
-async fn cut(setting: &str) {
-    let latency = Latency::Fixed(Duration::from_millis(20));
-    let mut stage = Stage::with(Options { latency, ..lenient() }).await;
-    stage.set("accounts.main.rate", "150/s");
-    stage.set("accounts.main.burst", "1");
-    let url = if setting == "rabbitmq.url" { &stage.broker.url } else { &stage.db.url };
-    let (proxy, through) = proxy::before(url).await;
-    stage.set(setting, &through);
-    stage.start().await;
-    let jobs: Vec<Value> = (0..JOBS).map(|n| job(&format!("job-{n}"), &number(n))).collect();
-    stage.publish("normal", &jobs).await;
-    for cut in 1..=3 {
-        stage.submissions(cut * 60).await;
-        proxy.cut();
+/// A daemon with a RabbitMQ that can fail.
+struct Failing {
+    stage: Stage,
+    rabbitmq: Proxy,
+    published: Vec<Value>,
+}
+
+impl Failing {
+    async fn new(broker: TestBroker) -> Failing {
+        let latency = Latency::Fixed(Duration::from_millis(20));
+        let mut stage = Stage::on(broker, Options { latency, ..lenient() }).await;
+        stage.set("accounts.main.rate", "150/s");
+        stage.set("accounts.main.burst", "1");
+        let (rabbitmq, url) = proxy::before(&stage.broker.url).await;
+        // A silent broker is noticed after two heartbeats.
+        stage.set("rabbitmq.url", &format!("{url}?heartbeat=1"));
+        stage.tempo.lost = Duration::from_secs(2);
+        stage.start().await;
+        Failing { stage, rabbitmq, published: Vec::new() }
     }
-    stage.states(&format!("accepted {JOBS}")).await;
-    let mut sent: Vec<String> = stage.gateway.submissions().into_iter().map(|submit| submit.mobile).collect();
-    sent.sort();
-    assert_eq!(sent, (0..JOBS).map(number).collect::<Vec<_>>(), "each once");
-    assert_eq!(stage.db.count("jobs where attempts <> 1").await, 0);
-    // What is delivered again is no repeat of the publisher's.
-    stage.flush("normal").await;
-    stage.metric("duplicates_total", &[], 0.0).await;
+
+    /// Jobs are on their way, and some of them wait in Postgres to be released.
+    async fn under_load(broker: TestBroker) -> Failing {
+        let mut failing = Failing::new(broker).await;
+        failing.publish("normal", 300).await;
+        failing.stage.submissions(30).await;
+        failing
+    }
+
+    async fn publish(&mut self, priority: &str, count: usize) {
+        let more = jobs("hold", self.published.len(), count);
+        self.stage.publish(priority, &more).await;
+        self.published.extend(more);
+    }
+
+    async fn unready(&self, words: &str) {
+        eventually("unready", async || match self.stage.ready().await {
+            Some((503, reasons)) if reasons.contains("rabbitmq: ") && reasons.contains(words) => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    }
+
+    async fn ready(&self) {
+        becomes("ready", Some(200), async || self.stage.ready().await.map(|(status, _)| status)).await;
+    }
+
+    /// Every queue is consumed again, and everything ends.
+    async fn ends_rightly(mut self) {
+        self.ready().await;
+        for priority in PRIORITIES {
+            self.publish(priority, 1).await;
+        }
+        all_settled(&self.stage, self.published.len()).await;
+        balance(&self.stage, &self.published, 6).await;
+        assert_eq!(self.stage.db.count("jobs where state <> 'accepted'").await, 0, "{}", self.stage.db.states().await);
+        assert_eq!(self.stage.gateway.submissions().len(), self.published.len(), "each once");
+        for priority in PRIORITIES {
+            self.stage.flush(priority).await;
+        }
+        self.stage.metric("duplicates_total", &[], 0.0).await;
+        self.stage.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_loses_and_doubles_nothing() {
+    let failing = Failing::under_load(TestBroker::connect().await).await;
+    for more in [60, 120, 180] {
+        failing.stage.submissions(more).await;
+        failing.rabbitmq.cut();
+    }
+    failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn while_rabbitmq_refuses_what_is_on_the_wire_is_recorded() {
+    let failing = Failing::under_load(TestBroker::connect().await).await;
+    failing.rabbitmq.refuse();
+    failing.unready("").await;
+    becomes("nothing is left open", 0, async || failing.stage.db.count("attempts where outcome is null").await).await;
+    failing.rabbitmq.resume();
+    failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_falls_silent_is_given_up() {
+    let failing = Failing::under_load(TestBroker::connect().await).await;
+    failing.rabbitmq.strand();
+    failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_silent_to_everybody_is_an_outage() {
+    let failing = Failing::under_load(TestBroker::connect().await).await;
+    failing.rabbitmq.stall();
+    becomes("unready", Some(503), async || failing.stage.ready().await.map(|(status, _)| status)).await;
+    becomes("nothing is left open", 0, async || failing.stage.db.count("attempts where outcome is null").await).await;
+    failing.rabbitmq.resume();
+    failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_deleted_is_declared_and_consumed_again() {
+    let failing = Failing::new(TestBroker::connect().await).await;
+    let channel = failing.stage.broker.channel().await;
+    for priority in PRIORITIES {
+        let made = failing.rabbitmq.made();
+        let queue = failing.stage.broker.queue(priority);
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+        eventually("a new session", async || {
+            if failing.rabbitmq.made() > made { Ok(()) } else { Err(failing.stage.ready().await) }
+        })
+        .await;
+        failing.ready().await;
+    }
+    failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn released_jobs_whose_messages_the_broker_loses_come_back() {
+    let failing = Failing::under_load(TestBroker::connect().await).await;
+    becomes("Postgres knows all", 300, async || failing.stage.db.count("jobs").await).await;
+    let channel = failing.stage.broker.channel().await;
+    for priority in PRIORITIES {
+        let queue = failing.stage.broker.queue(priority);
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+    all_settled(&failing.stage, 300).await;
+    failing.ends_rightly().await;
+}
+
+/// Connections that were lost and made again: `CHAOS_RECONNECTS`, for a longer run.
+fn reconnects() -> usize {
+    std::env::var("CHAOS_RECONNECTS").map_or(30, |count| count.parse().unwrap())
+}
+
+/// Consumers of a queue, as the broker counts them.
+async fn consumers(stage: &Stage, priority: &str) -> u32 {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let channel = stage.broker.channel().await;
+    let declared = channel.queue_declare(stage.broker.queue(priority).into(), passive, FieldTable::default()).await;
+    declared.unwrap().consumer_count()
+}
+
+#[tokio::test]
+async fn reconnects_leak_nothing() {
+    let mut stage = Stage::new().await;
+    let (rabbitmq, url) = proxy::before(&stage.broker.url).await;
+    stage.set("rabbitmq.url", &url);
+    stage.tempo.reconnect = Duration::from_millis(1);
+    // Only the session connects again and again.
+    stage.tempo.gauges = Duration::from_secs(3_600);
+    stage.start().await;
+    let consuming = async |made: usize| {
+        eventually("consuming again", async || match (rabbitmq.made(), stage.ready().await) {
+            (now, Some((200, _))) if now > made => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    };
+    let mut tasks = 0;
+    for round in 0..reconnects() {
+        let made = rabbitmq.made();
+        rabbitmq.cut();
+        consuming(made).await;
+        if round == 4 {
+            tasks = stage.tasks();
+        }
+    }
+    becomes("one connection", 1, async || rabbitmq.live()).await;
+    eventually("no task is left over", async || match stage.tasks() {
+        now if now <= tasks + 3 => Ok(()),
+        now => Err((now, tasks)),
+    })
+    .await;
+    for priority in PRIORITIES {
+        becomes("one consumer", 1, async || consumers(&stage, priority).await).await;
+        stage.flush(priority).await;
+    }
     stage.finish().await;
 }
 
 #[tokio::test]
-async fn a_lost_broker_connection_loses_and_doubles_nothing() {
-    cut("rabbitmq.url").await;
+async fn a_broker_that_blocks_publishers_or_crashes_comes_back() {
+    let node = Node::start().await;
+    let mut failing = Failing::new(TestBroker::at(&node.url).await).await;
+    let mut scheduled = jobs("later", 1_000, 50);
+    scheduled.iter_mut().for_each(|job| job["not_before"] = "2099-01-01T00:00:00Z".into());
+    failing.stage.publish("normal", &scheduled).await;
+    failing.published.extend(scheduled);
+    failing.stage.states("waiting/scheduled 50").await;
+    let node = node.control(&["set_vm_memory_high_watermark", "absolute", "1MB"]).await;
+    failing.stage.db.execute("update jobs set not_before = now(), due_at = now()").await;
+    failing.unready("blocked by an alarm").await;
+    failing.stage.states("queued 50").await;
+    // What an alarm holds up must not hold up the end, nor a new start.
+    tokio::time::timeout(Duration::from_secs(30), failing.stage.stop()).await.expect("it stops");
+    failing.stage.start().await;
+    failing.unready("blocked by an alarm").await;
+    let node = node.control(&["set_vm_memory_high_watermark", "0.6"]).await;
+    failing.stage.states("accepted 50").await;
+    failing.ready().await;
+
+    failing.publish("bulk", 300).await;
+    failing.stage.submissions(80).await;
+    let node = node.crash().await;
+    failing.stage.broker.reconnect().await;
+    failing.ends_rightly().await;
+    drop(node);
 }

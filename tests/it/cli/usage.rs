@@ -12,10 +12,13 @@ fn help_is_useful_for_every_command() {
         "health",
         "send",
         "jobs",
+        "replay",
         "accounts",
         "rejections",
         "receipts",
         "suppressions",
+        "forget",
+        "top",
         "simulate",
         "completions",
     ] {
@@ -39,11 +42,18 @@ fn wrong_usage_exits_2() {
         &["jobs", "list", "--limit", "0"],
         &["jobs", "list", "--cursor", "x"],
         &["rejections", "show", "seven"],
+        &["replay"],
+        &["replay", "--dry-run"],
+        &["replay", "--state", "accepted"],
+        &["replay", "--state", "expired", "--dry-run"],
+        &["replay", "--state", "failed", "--rate", "fast"],
         &["send"],
         &["send", "-", "--id", "a"],
         &["send", "jobs.jsonl"],
         &["send", "--all-or-nothing", "--id", "a"],
         &["completions", "tcsh"],
+        &["top", "--url", "https://x"],
+        &["top", "--interval", "1ms"],
     ] {
         let ended = dispatcher(arguments).run();
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}: {ended:?}");

@@ -58,13 +58,18 @@ impl Message {
 impl TestBroker {
     /// Connects to the broker of `AMQP_URL`; the daemon declares the topology.
     pub async fn connect() -> TestBroker {
-        let url = service("AMQP_URL");
-        dispatcher::tls::install();
-        let connection =
-            Connection::connect(&url, ConnectionProperties::default()).await.expect("RabbitMQ of AMQP_URL is reached");
-        let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        TestBroker { url, prefix: unique_name(), connection, channel }
+        TestBroker::at(&service("AMQP_URL")).await
+    }
+
+    /// Connects to this broker.
+    pub async fn at(url: &str) -> TestBroker {
+        let (connection, channel) = publisher(url).await;
+        TestBroker { url: url.to_owned(), prefix: unique_name(), connection, channel }
+    }
+
+    /// Connects anew, to a broker that was restarted.
+    pub async fn reconnect(&mut self) {
+        (self.connection, self.channel) = publisher(&self.url).await;
     }
 
     /// The queue of a priority.
@@ -129,6 +134,15 @@ impl TestBroker {
         let options = BasicGetOptions { no_ack: true };
         self.channel.basic_get(queue.into(), options).await.unwrap().map(|message| message.delivery)
     }
+}
+
+async fn publisher(url: &str) -> (Connection, Channel) {
+    dispatcher::tls::install();
+    let connected = Connection::connect(url, ConnectionProperties::default()).await;
+    let connection = connected.expect("RabbitMQ of AMQP_URL is reached");
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    (connection, channel)
 }
 
 impl Drop for TestBroker {

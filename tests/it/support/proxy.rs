@@ -169,8 +169,10 @@ async fn connection(mut client: TcpStream, target: String, weather: watch::Recei
         let up = pass(client_reads, server_writes, weather.clone(), |weather| weather.stalls_up || is_muted(weather));
         let down = pass(server_reads, client_writes, weather, |weather| weather.stalls_down);
         tokio::select! {
-            _ = async { tokio::join!(up, down) } => return,
+            // First: a cut ends a silence too, and what was held back must not come through.
+            biased;
             _ = cut.wait_for(|weather| weather.cuts != cuts) => return,
+            _ = async { tokio::join!(up, down) } => return,
             _ = stranded.wait_for(|weather| weather.strandings != strandings) => {}
         }
     }

@@ -94,9 +94,14 @@ impl Stage {
     /// With this gateway. Each of its accounts is configured under the name `main`, `a1`, `a2`, … in
     /// order. The limits are far away: what tests one sets it.
     pub async fn with(options: Options) -> Stage {
+        Stage::on(TestBroker::connect().await, options).await
+    }
+
+    /// The same, with a broker of one's own.
+    pub async fn on(broker: TestBroker, options: Options) -> Stage {
         let accounts = options.accounts.clone();
         let gateway = Simulator::start(options).await.unwrap();
-        let (db, broker) = (TestDb::create().await, TestBroker::connect().await);
+        let db = TestDb::create().await;
         let settings = BTreeMap::new();
         let mut stage = Stage { db, broker, gateway, tempo: brisk(), settings, daemon: None, finished: false };
         for (index, account) in accounts.iter().enumerate() {
@@ -191,6 +196,17 @@ impl Stage {
         self.job(id, |job| job.state == state).await
     }
 
+    /// Tasks of the daemon that have not ended.
+    pub fn tasks(&self) -> usize {
+        let runtime = self.daemon.as_ref().and_then(|daemon| daemon.runtime.as_ref());
+        runtime.expect("it runs").metrics().num_alive_tasks()
+    }
+
+    /// Where the daemon in this process answers.
+    pub fn admin(&self) -> SocketAddr {
+        self.daemon.as_ref().expect("it runs").admin()
+    }
+
     /// What the daemon's `/readyz` says now.
     pub async fn ready(&self) -> Option<(u16, String)> {
         get(self.daemon.as_ref().expect("it runs").admin(), "/readyz").await
@@ -203,7 +219,7 @@ impl Stage {
 
     /// What the daemon's `/metrics` says now.
     pub async fn scrape(&self) -> Scrape {
-        Scrape::of(self.daemon.as_ref().expect("it runs").admin()).await
+        Scrape::of(self.admin()).await
     }
 
     /// Waits until the gateway has read so many submits, and returns them.

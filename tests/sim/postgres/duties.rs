@@ -130,6 +130,16 @@ impl Tables {
         ids.len() as u64
     }
 
+    pub fn prune_records(&mut self, before: Timestamp, limit: u32) -> u64 {
+        let mut pruned = 0;
+        self.rejections.retain(|row| {
+            let goes = row.received_at < before && pruned < u64::from(limit);
+            pruned += u64::from(goes);
+            !goes
+        });
+        pruned
+    }
+
     pub fn accounts(&mut self, names: &[String]) -> Vec<AccountRow> {
         for name in names {
             self.accounts.entry(name.clone()).or_default();

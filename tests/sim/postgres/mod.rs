@@ -178,7 +178,7 @@ impl Ledger for Postgres {
     }
 
     fn refuse<'a>(&'a self, rows: &'a [Refusal]) -> Boxed<'a, Result<Vec<()>, LedgerError>> {
-        Box::pin(self.statement("refuse", |tables, _| Ok(tables.refuse(rows))))
+        Box::pin(self.statement("refuse", |tables, now| Ok(tables.refuse(rows, now))))
     }
 }
 
@@ -234,6 +234,10 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("end doubts", move |tables, now| Ok(tables.end_doubts(at, limit, now))))
     }
 
+    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.statement("prune records", move |tables, _| Ok(tables.prune_records(before, limit))))
+    }
+
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
         Box::pin(self.statement("accounts", |tables, _| Ok(tables.accounts(names))))
     }
@@ -248,6 +252,15 @@ impl Upkeep for Postgres {
 
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
         Box::pin(self.statement("reroute", move |tables, now| Ok(tables.reroute(from, to, limit, now))))
+    }
+
+    /// No operator is in the simulation.
+    fn replay(&self, _: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+        Box::pin(async { Ok(false) })
+    }
+
+    fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {

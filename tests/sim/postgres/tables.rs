@@ -57,6 +57,7 @@ pub struct AttemptRow {
 pub struct RejectionRow {
     pub reason: &'static str,
     pub body: Vec<u8>,
+    pub received_at: Timestamp,
 }
 
 /// A row of `events`, or one that was there.
@@ -369,10 +370,11 @@ impl Tables {
     }
 
     /// `refuse_rows`.
-    pub fn refuse(&mut self, rows: &[Refusal]) -> Vec<()> {
+    pub fn refuse(&mut self, rows: &[Refusal], now: Timestamp) -> Vec<()> {
         rows.iter()
             .map(|row| {
-                let rejection = RejectionRow { reason: row.rejection.reason.as_str(), body: row.body.to_vec() };
+                let rejection =
+                    RejectionRow { reason: row.rejection.reason.as_str(), body: row.body.to_vec(), received_at: now };
                 self.rejections.push(rejection);
             })
             .collect()

@@ -1,0 +1,322 @@
+//! The daemon as the API sees it: Postgres to look up and to act, RabbitMQ to publish.
+//!
+//! Every call runs as a task of its own: a client that goes away must not cut a statement short. Few
+//! run at a time, so that what hangs is bounded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::broker::{JobPublisher, Message};
+use crate::config::{self, Config};
+use crate::dispatch::ports::{Boxed, LedgerError, Upkeep};
+use crate::domain::job::Job;
+use crate::domain::message::Rules;
+use crate::domain::mobile::Mobile;
+use crate::store::Store;
+use crate::store::operate::{Acted, Control, Controlled, Operator, ReplayInfo, ReplayOrder, Verdict, Via};
+use crate::store::query::{AttemptInfo, JobFilter, JobInfo, ReceiptInfo, ReplyInfo};
+use crate::web::api::model;
+use crate::web::api::port::{Act, Answer, Backend, Filter, PageOf, ReplayAsked, Steer, Trouble};
+use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
+
+/// An answer that takes longer is a 503.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Calls under way at a time.
+const AT_A_TIME: usize = 16;
+
+/// See the module.
+pub(super) struct Daemon {
+    store: Store,
+    publisher: Arc<JobPublisher>,
+    rules: Rules,
+    /// The configured accounts.
+    accounts: Vec<String>,
+    permits: Arc<Semaphore>,
+}
+
+impl Daemon {
+    pub fn new(config: &Config, store: Store, publisher: Arc<JobPublisher>, rules: Rules) -> Self {
+        let accounts = config.accounts.keys().cloned().collect();
+        Daemon { store, publisher, rules, accounts, permits: Arc::new(Semaphore::new(AT_A_TIME)) }
+    }
+
+    /// Does `work` in a task that goes on when nobody waits for it any more.
+    fn apart<T: Send + 'static>(
+        &self,
+        who: &'static str,
+        work: impl Future<Output = Result<T, Trouble>> + Send + 'static,
+    ) -> Boxed<'_, Result<T, Trouble>> {
+        let permits = self.permits.clone();
+        Box::pin(async move {
+            let silent = || Trouble::Unavailable(format!("{who} gives no answer: try again later"));
+            let done = timeout(PATIENCE, async move {
+                let permit = permits.acquire_owned().await.map_err(|_| silent())?;
+                let task = tokio::spawn(async move {
+                    let done = work.await;
+                    drop(permit);
+                    done
+                });
+                task.await.unwrap_or_else(|_| Err(silent()))
+            });
+            done.await.unwrap_or_else(|_| Err(silent()))
+        })
+    }
+}
+
+impl Backend for Daemon {
+    fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    fn publish(&self, jobs: Vec<Job>) -> Answer<'_, ()> {
+        let publisher = self.publisher.clone();
+        self.apart("RabbitMQ", async move {
+            let messages: Vec<Message> = jobs.iter().map(Message::of).collect();
+            let unsure = "any of the jobs may or may not have arrived: send the same again, under the same ids";
+            publisher.publish(&messages).await.map_err(|error| Trouble::Unavailable(format!("{error}; {unsure}")))
+        })
+    }
+
+    fn jobs(&self, page: PageOf) -> Answer<'_, model::JobPage> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let cursor = page.cursor.map(|text| text.parse()).transpose();
+            let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
+            let filter = JobFilter { limit: page.limit, cursor, ..job_filter(page.filter) };
+            let page = store.list_jobs(&filter).await?;
+            let next_cursor = page.next.map(|cursor| cursor.to_string());
+            Ok(model::JobPage { jobs: page.rows.into_iter().map(job).collect(), next_cursor })
+        })
+    }
+
+    fn job(&self, id: String) -> Answer<'_, model::WholeJob> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let found = store.find_job(&id).await?.ok_or_else(no_job)?;
+            let model::Job { facts, attempts } = job(found);
+            Ok(model::WholeJob {
+                facts,
+                attempts_spent: attempts,
+                attempts: store.list_attempts(&id).await?.into_iter().map(attempt).collect(),
+                receipts: store.job_receipts(&id).await?.into_iter().map(receipt).collect(),
+                replies: store.job_replies(&id).await?.into_iter().map(reply).collect(),
+            })
+        })
+    }
+
+    fn note_search(&self, act: Act, mobile: Mobile) -> Answer<'_, ()> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let target = serde_json::json!({ "mobile": mobile.to_string() });
+            Ok(store.note(&operator(act), "search", &target, 0).await?)
+        })
+    }
+
+    fn cancel(&self, act: Act, id: String) -> Answer<'_, ()> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let acted = store.cancel_jobs(&operator(act), &[id]).await?;
+            settled(&acted, "only a job that is waiting or queued can be withdrawn")
+        })
+    }
+
+    fn resolve(&self, act: Act, id: String, sent: bool, smsid: Option<String>) -> Answer<'_, ()> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let verdict = if sent { Verdict::Sent(smsid) } else { Verdict::NotSent };
+            let acted = store.resolve_jobs(&operator(act), &[id], &verdict).await?;
+            settled(&acted, "only a job in doubt can be resolved")
+        })
+    }
+
+    fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let ReplayAsked { filter, dry_run, rate, canary, expires_in } = asked;
+            let order = ReplayOrder { filter: job_filter(filter), rate: rate.each_second(), canary, expires_in };
+            let found = store.preview_replay(&order).await?;
+            let begun = if dry_run { None } else { store.begin_replay(&operator(act), &order).await? };
+            Ok(model::ReplayBegun {
+                id: begun.map(|(id, _)| id),
+                dry_run,
+                // Jobs may have failed between the two looks.
+                matched: begun.map_or(found.matched, |(_, matched)| matched),
+                past_expiry: found.past_expiry,
+                parts: found.parts,
+                oldest: found.oldest,
+                newest: found.newest,
+                by_code: found.by_code,
+                by_account: found.by_account,
+            })
+        })
+    }
+
+    fn replay(&self, id: i64) -> Answer<'_, model::Replay> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move { store.find_replay(id).await?.map(replay).ok_or_else(no_replay) })
+    }
+
+    fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let control = match steer {
+                Steer::Pause => Control::Pause,
+                Steer::Resume => Control::Resume,
+                Steer::Cancel => Control::Cancel,
+            };
+            match store.control_replay(&operator(act), id, control).await? {
+                Controlled::Done => Ok(()),
+                Controlled::Not(state) => Err(Trouble::Conflict(format!("the replay is {state}"))),
+                Controlled::Missing => Err(no_replay()),
+            }
+        })
+    }
+
+    fn accounts(&self) -> Answer<'_, model::AccountList> {
+        let (store, configured) = (self.store.clone(), self.accounts.clone());
+        self.apart("Postgres", async move {
+            // A configured account may be looked at before the first job was taken.
+            store.accounts(&configured).await?;
+            let known = store.list_account_info().await?;
+            let account = |info: crate::store::query::AccountInfo| model::Account {
+                configured: configured.contains(&info.name),
+                name: info.name,
+                state: info.state,
+                reason: info.reason,
+                paused_at: info.paused_at,
+                paused_by: info.paused_by,
+            };
+            Ok(model::AccountList { accounts: known.into_iter().map(account).collect() })
+        })
+    }
+
+    fn set_paused(&self, act: Act, account: String, paused: bool) -> Answer<'_, bool> {
+        let (store, configured) = (self.store.clone(), self.accounts.clone());
+        self.apart("Postgres", async move {
+            let known = store.accounts(&configured).await?;
+            if known.iter().all(|row| row.name != account) {
+                let names: Vec<&str> = known.iter().map(|row| row.name.as_str()).collect();
+                return Err(Trouble::Missing(format!("there is no such account: name one of {}", names.join(", "))));
+            }
+            let by = operator(act);
+            Ok(if paused {
+                store.operate_pause(&by, &account).await?
+            } else {
+                store.operate_resume(&by, &account).await?
+            })
+        })
+    }
+}
+
+impl From<LedgerError> for Trouble {
+    fn from(error: LedgerError) -> Self {
+        Trouble::Unavailable(error.to_string())
+    }
+}
+
+/// The tokens of the configuration. Those without a value admit nobody, and are left out.
+pub(super) fn tokens(config: &Config) -> Tokens {
+    let entry = |(name, token): (&String, &config::Token)| {
+        let role = match token.role {
+            config::Role::Viewer => Role::Viewer,
+            config::Role::Operator => Role::Operator,
+        };
+        let (caller, secret) = (Caller { name: name.clone(), role }, token.token.clone()?);
+        Some(TokenEntry { caller, secret, file: token.file.clone() })
+    };
+    Tokens::new(config.admin.tokens.iter().filter_map(entry).collect())
+}
+
+fn operator(act: Act) -> Operator {
+    Operator { actor: act.actor, via: Via::Api, reason: act.reason }
+}
+
+fn no_replay() -> Trouble {
+    Trouble::Missing("there is no such replay".into())
+}
+
+fn replay(info: ReplayInfo) -> model::Replay {
+    model::Replay {
+        id: info.id,
+        state: info.state,
+        note: info.note,
+        canary_state: info.canary_state,
+        actor: info.actor,
+        via: info.via,
+        reason: info.reason,
+        filter: info.filter,
+        rate: info.rate,
+        canary: info.canary,
+        expires_in_seconds: info.expires_in_seconds,
+        matched: info.matched,
+        results: info.results,
+        created_at: info.created_at,
+        updated_at: info.updated_at,
+        finished_at: info.finished_at,
+    }
+}
+
+fn no_job() -> Trouble {
+    let words = "no job has this id: it was not received yet, was refused (see `rejections`), or is older than \
+         retention.jobs";
+    Trouble::Missing(words.into())
+}
+
+/// One act on one job: done, or why not.
+fn settled(acted: &[Acted], rule: &str) -> Result<(), Trouble> {
+    match acted.first() {
+        Some(Acted::Done) => Ok(()),
+        Some(Acted::Not(state)) => Err(Trouble::Conflict(format!("the job is {state}: {rule}"))),
+        Some(Acted::Missing) | None => Err(no_job()),
+    }
+}
+
+fn job_filter(filter: Filter) -> JobFilter {
+    let Filter { ids, states, code, account, mobile, since, until } = filter;
+    JobFilter { ids, states, code, account, mobile, since, until, limit: 0, cursor: None }
+}
+
+fn job(info: JobInfo) -> model::Job {
+    let attempts = info.attempts;
+    let facts = model::JobFacts {
+        id: info.id,
+        account: info.account,
+        mobile: info.mobile,
+        priority: info.priority,
+        content: info.content,
+        template_id: info.template_id,
+        variables: info.variables,
+        state: info.state,
+        wait_reason: info.wait_reason,
+        due_at: info.due_at,
+        not_before: info.not_before,
+        expires_at: info.expires_at,
+        on_unknown: info.on_unknown,
+        code: info.code,
+        message: info.message,
+        smsid: info.smsid,
+        metadata: info.metadata,
+        published_at: info.published_at,
+        created_at: info.created_at,
+        updated_at: info.updated_at,
+    };
+    model::Job { facts, attempts }
+}
+
+fn attempt(info: AttemptInfo) -> model::Attempt {
+    let AttemptInfo { attempt, account, outcome, code, message, smsid, started_at, finished_at } = info;
+    model::Attempt { attempt, account, outcome, code, message, smsid, started_at, finished_at }
+}
+
+fn receipt(info: ReceiptInfo) -> model::Receipt {
+    let ReceiptInfo { smsid, mobile, code, message, reported_at, received_at, .. } = info;
+    model::Receipt { smsid, mobile, code, message, reported_at, received_at }
+}
+
+fn reply(info: ReplyInfo) -> model::Reply {
+    let ReplyInfo { mobile, content, smsid, replied_at, received_at, .. } = info;
+    model::Reply { mobile, content, smsid, replied_at, received_at }
+}

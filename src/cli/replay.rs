@@ -1,0 +1,242 @@
+//! `dispatcher replay`: failed jobs are sent again, by the daemon, at a rate.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::exit::WrongUsage;
+use super::jobs::JobFlags;
+use super::table::{Table, clean};
+use super::{connect, output, when, who};
+use crate::config::Config;
+use crate::domain::codes::meaning;
+use crate::domain::rate::{Rate, parse_duration};
+use crate::domain::replay;
+use crate::store::Store;
+use crate::store::operate::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview};
+use crate::store::query::JobFilter;
+
+/// Replays in the list.
+const LATEST: u32 = 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  dispatcher replay --state failed --code 4070 --since 2h --dry-run
+  dispatcher replay --code 4070 --since 2h --rate 10/s --canary 20 --reason 'signature registered'
+  dispatcher replay --state expired --since 2026-11-11 --expires-in 4h
+  dispatcher replay show 7
+  dispatcher replay pause 7
+
+Only failed jobs, unless others are named by --state: a job in doubt may have been sent already. The
+choice is frozen when it begins. A running daemon carries it out; each job has a fresh budget of
+attempts.";
+
+/// Sends failed jobs again, or steers what was begun.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct ReplayArgs {
+    #[command(subcommand)]
+    command: Option<ReplayCommand>,
+    #[command(flatten)]
+    jobs: JobFlags,
+    /// Of this id; repeated for several
+    #[arg(long = "id", value_name = "ID")]
+    ids: Vec<String>,
+    /// Of the ids in this file, one on each line; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "ids")]
+    ids_file: Option<PathBuf>,
+    /// How fast [default: 100/s]; the limits of numbers and accounts hold besides
+    #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
+    rate: Option<Rate>,
+    /// So many first; the others only once all of those are accepted
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    canary: u32,
+    /// A new expiry for each job, so long after it is sent again
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    expires_in: Option<Duration>,
+    /// Why, for whoever looks at it later
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ReplayCommand {
+    /// Lists the latest replays
+    List,
+    /// Shows a replay and how far it is
+    Show { id: i64 },
+    /// Holds a replay back
+    Pause(Steered),
+    /// Lets a replay go on, also past a canary that failed
+    Resume(Steered),
+    /// Ends a replay; what it has sent stays sent
+    Cancel(Steered),
+}
+
+#[derive(Debug, Args)]
+struct Steered {
+    /// Its number
+    id: i64,
+    /// Why, for whoever looks at it later
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// Begins or steers a replay.
+///
+/// # Errors
+/// When Postgres does not answer, the choice makes no sense, or there is no such replay.
+pub(super) async fn run(args: ReplayArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let ReplayArgs { command: Some(command), .. } = args else { return begin(args, config, as_json).await };
+    let store = connect::migrated_store(config).await?;
+    match command {
+        ReplayCommand::List => output::list(&store.latest_replays(LATEST).await?, as_json, table),
+        ReplayCommand::Show { id } => show(&store, id, as_json).await,
+        ReplayCommand::Pause(steered) => steer(&store, steered, Control::Pause, as_json).await,
+        ReplayCommand::Resume(steered) => steer(&store, steered, Control::Resume, as_json).await,
+        ReplayCommand::Cancel(steered) => steer(&store, steered, Control::Cancel, as_json).await,
+    }
+}
+
+async fn begin(args: ReplayArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let order = order(&args)?;
+    let store = connect::migrated_store(config).await?;
+    let found = store.preview_replay(&order).await?;
+    let begun = match args.dry_run {
+        true => None,
+        false => store.begin_replay(&who::operator(args.reason), &order).await?,
+    };
+    if as_json {
+        let id = begun.map(|(id, _)| id);
+        let matched = begun.map_or(found.matched, |(_, matched)| matched);
+        return output::json(&Begun { id, dry_run: args.dry_run, found: ReplayPreview { matched, ..found } });
+    }
+    output::line(&preview(&found))?;
+    match begun {
+        Some((id, matched)) => output::line(&format!(
+            "\nreplay {id} has begun: {matched} jobs at up to {}/s; see `dispatcher replay show {id}`",
+            order.rate
+        )),
+        None if args.dry_run => output::line("\nnothing was changed"),
+        None => output::line("\nno replay was begun"),
+    }
+}
+
+#[derive(Serialize)]
+struct Begun {
+    id: Option<i64>,
+    dry_run: bool,
+    #[serde(flatten)]
+    found: ReplayPreview,
+}
+
+/// What the flags ask for, checked.
+fn order(args: &ReplayArgs) -> anyhow::Result<ReplayOrder> {
+    let mut filter = args.jobs.filter();
+    filter.ids = match &args.ids_file {
+        Some(file) => super::jobs::ids_in(file)?,
+        None => args.ids.clone(),
+    };
+    if args.ids_file.is_some() && filter.ids.is_empty() {
+        bail!("the file names no id");
+    }
+    if is_empty(&filter) {
+        let problem = "name which jobs: --state, --code, --account, --mobile, --since, --until, --id or --ids-file";
+        return Err(WrongUsage(problem.into()).into());
+    }
+    filter.states = replay::states(&filter.states, args.expires_in.is_some())
+        .map_err(|problem| WrongUsage(problem.replace("`expires_in`", "--expires-in")))?;
+    let rate = args.rate.unwrap_or(Rate::per_second(replay::RATE)).each_second();
+    Ok(ReplayOrder { filter, rate, canary: args.canary, expires_in: args.expires_in })
+}
+
+fn is_empty(filter: &JobFilter) -> bool {
+    let JobFilter { ids, states, code, account, mobile, since, until, .. } = filter;
+    ids.is_empty()
+        && states.is_empty()
+        && code.is_none()
+        && account.is_none()
+        && mobile.is_none()
+        && since.is_none()
+        && until.is_none()
+}
+
+fn preview(found: &ReplayPreview) -> String {
+    let mut lines = vec![format!("jobs      {}", found.matched), format!("parts     {}", found.parts)];
+    lines.extend(found.oldest.map(|at| format!("oldest    {} ({})", when::show(at), when::zone(at))));
+    lines.extend(found.newest.map(|at| format!("newest    {} ({})", when::show(at), when::zone(at))));
+    for (account, jobs) in &found.by_account {
+        lines.push(format!("account   {}: {jobs}", clean(account)));
+    }
+    for (code, jobs) in &found.by_code {
+        let words = code.parse().ok().and_then(meaning);
+        let words = words.map(|(chinese, english)| format!(" {chinese} ({english})")).unwrap_or_default();
+        lines.push(format!("code      {code}{words}: {jobs}"));
+    }
+    if found.past_expiry > 0 {
+        lines.push(format!(
+            "left out  {}: their expires_at has passed; --expires-in gives a new one",
+            found.past_expiry
+        ));
+    }
+    lines.join("\n")
+}
+
+async fn find(store: &Store, id: i64) -> anyhow::Result<ReplayInfo> {
+    store.find_replay(id).await?.with_context(|| format!("there is no replay {id}: see `dispatcher replay list`"))
+}
+
+async fn show(store: &Store, id: i64, as_json: bool) -> anyhow::Result<()> {
+    let info = find(store, id).await?;
+    if as_json {
+        return output::json(&info);
+    }
+    let mut lines = vec![format!("replay {id}: {}", info.state)];
+    lines.extend(info.note.as_ref().map(|note| format!("note      {}", clean(note))));
+    lines.push(format!("by        {} ({})", clean(&info.actor), info.via));
+    lines.extend(info.reason.as_ref().map(|reason| format!("reason    {}", clean(reason))));
+    lines.push(format!("filter    {}", info.filter));
+    lines.push(format!("rate      {}/s", info.rate));
+    if info.canary > 0 {
+        lines.push(format!("canary    {} ({})", info.canary, info.canary_state));
+    }
+    lines.push(format!("jobs      {}", info.matched));
+    lines.extend(info.results.iter().map(|(result, jobs)| format!("{result:<9} {jobs}")));
+    lines.push(format!("begun     {} ({})", when::show(info.created_at), when::zone(info.created_at)));
+    lines.extend(info.finished_at.map(|at| format!("ended     {}", when::show(at))));
+    output::line(&lines.join("\n"))
+}
+
+async fn steer(store: &Store, steered: Steered, control: Control, as_json: bool) -> anyhow::Result<()> {
+    let Steered { id, reason } = steered;
+    match store.control_replay(&who::operator(reason), id, control).await? {
+        Controlled::Done => {}
+        Controlled::Not(state) => bail!("the replay is {state}"),
+        Controlled::Missing => bail!("there is no replay {id}: see `dispatcher replay list`"),
+    }
+    let info = find(store, id).await?;
+    if as_json { output::json(&info) } else { output::line(&format!("replay {id} is {}", info.state)) }
+}
+
+fn table(replays: &[ReplayInfo]) -> String {
+    let zone = replays.first().map(|info| when::zone(info.created_at)).unwrap_or_default();
+    let mut table = Table::new(&["ID", "STATE", "JOBS", "PENDING", "BY", &format!("BEGUN ({zone})"), "REASON"]);
+    for info in replays {
+        table.row([
+            info.id.to_string(),
+            info.state.clone(),
+            info.matched.to_string(),
+            info.results.get("pending").copied().unwrap_or_default().to_string(),
+            info.actor.clone(),
+            when::show(info.created_at),
+            info.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}

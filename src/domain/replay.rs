@@ -1,0 +1,44 @@
+//! What may be replayed: sent again by an operator, with a fresh budget of attempts.
+
+use super::job::State;
+
+/// Jobs a second, where nobody says otherwise. The limits of numbers and accounts hold besides.
+pub const RATE: u32 = 100;
+
+/// States whose jobs may be sent again. Those after the first are taken only where they are named:
+/// a job in doubt may have been sent, and the others were not wanted any more.
+pub const REPLAYABLE: [State; 4] = [State::Failed, State::InDoubt, State::Expired, State::Cancelled];
+
+/// The states to choose from, where `named` were asked for.
+///
+/// # Errors
+/// When one of them can never be replayed, or needs a new expiry (`has_expiry`); in words for a person.
+pub fn states(named: &[State], has_expiry: bool) -> Result<Vec<State>, String> {
+    if let Some(other) = named.iter().find(|state| !REPLAYABLE.contains(state)) {
+        let known: Vec<&str> = REPLAYABLE.iter().map(|state| state.as_str()).collect();
+        return Err(format!("jobs that are {other} are never replayed: name {}", known.join(", ")));
+    }
+    if named.contains(&State::Expired) && !has_expiry {
+        return Err("expired jobs need a new expiry: say with `expires_in` how long they are still wanted".into());
+    }
+    Ok(if named.is_empty() { vec![State::Failed] } else { named.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failed_jobs_unless_others_are_named() {
+        assert_eq!(states(&[], false), Ok(vec![State::Failed]));
+        assert_eq!(states(&[State::InDoubt], false), Ok(vec![State::InDoubt]));
+        assert!(states(&[State::Expired], false).is_err() && states(&[State::Expired], true).is_ok());
+    }
+
+    #[test]
+    fn what_may_have_arrived_or_is_under_way_never() {
+        for state in State::ALL.iter().filter(|state| !REPLAYABLE.contains(state)) {
+            assert!(states(&[State::Failed, *state], true).is_err(), "{state}");
+        }
+    }
+}

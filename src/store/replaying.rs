@@ -1,0 +1,137 @@
+//! Replays are carried out: chosen jobs go back to waiting, in order and at the replay's rate. Where it
+//! stands is in its rows, so that it goes on after a crash where it was.
+
+use sqlx::Row;
+
+use super::connect::Store;
+use super::error::ledger_error;
+use crate::dispatch::ports::LedgerError;
+
+impl Store {
+    /// Sends jobs of the replay that is due first, at most `limit`. False where none is due.
+    ///
+    /// A job goes only if it still is where it was when it was chosen, so that two replays over the same
+    /// jobs send once. What was missed while nobody carried it out is not made up for, but for a second's worth.
+    pub(super) async fn replay_step(&self, limit: u32) -> Result<bool, LedgerError> {
+        let due = sqlx::query(
+            "with replay as (
+                 select id, rate, canary, canary_state, expires_in,
+                     least($1::float8, 1 + floor(least(extract(epoch from now() - due_at), 1) * rate))::bigint as quota
+                 from replays where state = 'running' and due_at <= now()
+                 order by due_at limit 1
+                 for update skip locked
+             ), picked as (
+                 select r.id as replay_id, p.position, p.job_id, p.from_state, p.requests, r.expires_in
+                 from replay r cross join lateral (
+                     select position, job_id, from_state, requests from replay_jobs
+                     where replay_id = r.id and result = 'pending'
+                       and (r.canary_state <> 'going' or position <= r.canary)
+                     order by position limit r.quota
+                 ) as p
+             ), moved as (
+                 update jobs j
+                 set state = 'waiting', wait_reason = 'replay', due_at = now(), on_room = false,
+                     attempts_base = j.attempts, updated_at = now(),
+                     expires_at = case when p.expires_in is null then j.expires_at else now() + p.expires_in end
+                 from picked p
+                 where j.id = p.job_id and j.state = p.from_state and j.requests = p.requests
+                 returning j.id
+             ), noted as (
+                 update replay_jobs q
+                 set result = case when m.id is null then 'skipped' else 'sent' end, at = now()
+                 from picked p left join moved m on m.id = p.job_id
+                 where q.replay_id = p.replay_id and q.position = p.position
+             ), paced as (
+                 update replays q
+                 set due_at = case when exists (select from picked)
+                         then greatest(q.due_at, now() - interval '1 s')
+                             + make_interval(secs => (select count(*) from moved) / q.rate)
+                         else now() + interval '200 ms' end
+                 from replay r where q.id = r.id
+             )
+             select id from replay",
+        )
+        .bind(f64::from(limit))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        Ok(due.is_some())
+    }
+
+    /// Notes what became of jobs that were sent again, judges canaries, and ends replays that are through.
+    pub(super) async fn note_replay_results(&self) -> Result<(), LedgerError> {
+        let open = sqlx::query("select id from replays where state in ('running', 'paused')")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(ledger_error)?;
+        for row in &open {
+            let id: i64 = row.try_get(0).map_err(ledger_error)?;
+            self.note_results(id).await?;
+            self.judge_canary(id).await?;
+            self.end_replay(id).await?;
+        }
+        Ok(())
+    }
+
+    /// A job that is gone was settled long ago.
+    async fn note_results(&self, id: i64) -> Result<(), LedgerError> {
+        sqlx::query(
+            "update replay_jobs q
+             set result = ended.result
+             from (
+                 select r.position, coalesce(j.state, 'skipped') as result
+                 from replay_jobs r left join jobs j on j.id = r.job_id
+                 where r.replay_id = $1 and r.result = 'sent'
+                   and (j.id is null or j.state in ('accepted', 'delivered', 'undelivered', 'failed', 'expired',
+                       'cancelled', 'in_doubt'))
+             ) as ended
+             where q.replay_id = $1 and q.position = ended.position and q.result = 'sent'",
+        )
+        .bind(id)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(ledger_error)
+    }
+
+    async fn judge_canary(&self, id: i64) -> Result<(), LedgerError> {
+        sqlx::query(
+            "update replays r
+             set canary_state = case when c.bad > 0 then 'failed' else 'passed' end,
+                 state = case when c.bad > 0 then 'paused' else r.state end,
+                 note = case when c.bad > 0 then format('the canary failed: %s of %s were not accepted; look at them, '
+                     'then resume or cancel', c.bad, c.jobs) else r.note end,
+                 updated_at = now()
+             from (
+                 select q.replay_id, count(*) as jobs,
+                     count(*) filter (where q.result in ('pending', 'sent')) as open,
+                     count(*) filter (where q.result not in ('pending', 'sent', 'skipped', 'accepted', 'delivered'))
+                         as bad
+                 from replays r join replay_jobs q on q.replay_id = r.id and q.position <= r.canary
+                 where r.id = $1 and r.canary_state = 'going'
+                 group by q.replay_id
+             ) as c
+             where r.id = c.replay_id and r.canary_state = 'going' and (c.bad > 0 or c.open = 0)",
+        )
+        .bind(id)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(ledger_error)
+    }
+
+    async fn end_replay(&self, id: i64) -> Result<(), LedgerError> {
+        sqlx::query(
+            "update replays r
+             set state = 'done', finished_at = now(), updated_at = now(), note = null
+             where r.id = $1 and r.state = 'running'
+               and not exists (select from replay_jobs q where q.replay_id = $1 and q.result = 'pending')
+               and not exists (select from replay_jobs q where q.replay_id = $1 and q.result = 'sent')",
+        )
+        .bind(id)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(ledger_error)
+    }
+}

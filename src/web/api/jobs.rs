@@ -1,0 +1,132 @@
+//! Jobs: look them up, withdraw them, end their doubts.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+
+use super::Api;
+use super::access::{Named, Operator, forbidden};
+use super::body::{Body, Fields, invalid};
+use super::model::{Acting, JobPage, Looking, Reason, Resolution, WholeJob};
+use super::port::Act;
+use super::query;
+use super::tokens::Caller;
+use crate::web::problem::Problem;
+
+/// The longest smsid, in characters.
+const MAX_SMSID: usize = 64;
+
+/// Jobs, the one that changed last first
+///
+/// Numbers and texts are masked for viewers, who cannot search by number. An operator's search by number is
+/// recorded. What changes between two pages moves to the front; nothing comes twice.
+#[utoipa::path(get, path = "/jobs", tag = "jobs",
+    params(
+        ("state" = Option<String>, Query, description = "In one of these states, separated by commas"),
+        ("code" = Option<i64>, Query, description = "With this last code of the gateway"),
+        ("account" = Option<String>, Query, description = "Of this account"),
+        ("mobile" = Option<String>, Query, description = "To this number; operators only"),
+        ("since" = Option<String>, Query, description = "Last changed then (RFC 3339) or later"),
+        ("until" = Option<String>, Query, description = "Last changed before (RFC 3339)"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "How many; 50 where it is left out"),
+        ("cursor" = Option<String>, Query, description = "Go on behind the page that gave this"),
+    ),
+    responses(
+        (status = 200, body = JobPage),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter is wrong"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "A viewer searches by number"),
+        Looking,
+    ))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<JobPage>, Problem> {
+    let asked = query::page(query.as_deref().unwrap_or_default())?;
+    if let Some(mobile) = asked.filter.mobile {
+        if !caller.is_operator() {
+            return Err(forbidden("this token cannot search by number"));
+        }
+        api.backend.note_search(Act { actor: caller.name.clone(), reason: None }, mobile).await?;
+    }
+    let mut page = api.backend.jobs(asked).await?;
+    if !caller.is_operator() {
+        page.jobs.iter_mut().for_each(|job| job.facts.mask());
+    }
+    Ok(Json(page))
+}
+
+/// A job, every request that was made for it, its receipts and replies
+#[utoipa::path(get, path = "/jobs/{id}", tag = "jobs",
+    params(("id" = String, Path, description = "The job's id")),
+    responses(
+        (status = 200, body = WholeJob),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
+        Looking,
+    ))]
+pub(super) async fn show(State(api): State<Api>, caller: Caller, Named(id): Named) -> Result<Json<WholeJob>, Problem> {
+    let mut job = api.backend.job(id).await?;
+    if !caller.is_operator() {
+        job.mask();
+    }
+    Ok(Json(job))
+}
+
+/// Withdraw a job that has not been sent
+#[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs",
+    params(("id" = String, Path, description = "The job's id")),
+    request_body(content = Option<Reason>, description = "May be left out"),
+    responses(
+        (status = 200, body = WholeJob, description = "It is `cancelled`"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "It is neither `waiting` nor `queued`"),
+        Acting,
+    ))]
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    operator: Operator,
+    Named(id): Named,
+    Body(body): Body,
+) -> Result<Json<WholeJob>, Problem> {
+    let reason = Fields::of(&body, &["reason"])?.reason()?;
+    api.backend.cancel(operator.act(reason), id.clone()).await?;
+    Ok(Json(api.backend.job(id).await?))
+}
+
+/// End a doubt
+///
+/// `sent`: ihuyi took the message, as its console says; the job is `accepted`. Not sent: the job waits and is due now.
+#[utoipa::path(post, path = "/jobs/{id}/resolve", tag = "jobs",
+    params(("id" = String, Path, description = "The job's id")),
+    request_body = Resolution,
+    responses(
+        (status = 200, body = WholeJob, description = "It is `accepted`, or `waiting` and due now"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "It is not `in_doubt`"),
+        Acting,
+    ))]
+pub(super) async fn resolve(
+    State(api): State<Api>,
+    operator: Operator,
+    Named(id): Named,
+    Body(body): Body,
+) -> Result<Json<WholeJob>, Problem> {
+    let mut fields = Fields::of(&body, &["sent", "smsid", "reason"])?;
+    let Some(sent) = fields.boolean("sent")? else {
+        return Err(invalid("`sent` is missing: write true if ihuyi took the message, false if it did not"));
+    };
+    let smsid = fields.text("smsid", MAX_SMSID)?;
+    if smsid.as_ref().is_some_and(|smsid| !is_smsid(smsid)) {
+        return Err(invalid("`smsid` is none: copy ihuyi's id of the message, or leave it out"));
+    }
+    if smsid.is_some() && !sent {
+        return Err(invalid("`smsid` belongs to a message that was sent: leave it out, or write `\"sent\": true`"));
+    }
+    let act = operator.act(fields.reason()?);
+    api.backend.resolve(act, id.clone(), sent, smsid).await?;
+    Ok(Json(api.backend.job(id).await?))
+}
+
+/// ihuyi answers `0` where there is none.
+fn is_smsid(text: &str) -> bool {
+    text != "0" && text.bytes().all(|byte| byte.is_ascii_graphic())
+}

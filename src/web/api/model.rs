@@ -1,0 +1,427 @@
+//! What the API gives and takes, as JSON, and what a viewer may see of it. The types of bodies that come in
+//! describe them; they are read field by field, so that an error can say what to mend.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::{IntoResponses, ToSchema};
+
+use crate::domain::mobile::Mobile;
+use crate::web::problem::Problem;
+
+/// What a job is and where it stands.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct JobFacts {
+    /// The publisher's idempotency key.
+    pub id: String,
+    /// The account that sends it.
+    pub account: String,
+    /// Eleven digits; for a viewer masked, `138****8000`.
+    pub mobile: String,
+    /// `high`, `normal` or `bulk`.
+    pub priority: String,
+    /// The text, for a viewer its length only; null in template mode.
+    pub content: Option<String>,
+    /// ihuyi's template.
+    pub template_id: Option<String>,
+    /// The template's values, for a viewer their lengths only.
+    pub variables: Option<Vec<String>>,
+    /// A word of `jobs.state`.
+    pub state: String,
+    /// While `waiting`: why.
+    pub wait_reason: Option<String>,
+    /// While `waiting`: until when; null where it waits for its account.
+    pub due_at: Option<DateTime<Utc>>,
+    /// Not submitted earlier.
+    pub not_before: Option<DateTime<Utc>>,
+    /// Not submitted later.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// `hold` or `resend`.
+    pub on_unknown: String,
+    /// The gateway's last answer.
+    pub code: Option<i64>,
+    /// Its words, or why there was no answer.
+    pub message: Option<String>,
+    /// The gateway's id of the message.
+    pub smsid: Option<String>,
+    /// The publisher's own data.
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Box<RawValue>>,
+    /// When it was published, where the publisher said so.
+    pub published_at: Option<DateTime<Utc>>,
+    /// When it came in.
+    pub created_at: DateTime<Utc>,
+    /// The last change.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A job in a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Job {
+    /// The job.
+    #[serde(flatten)]
+    pub facts: JobFacts,
+    /// Submissions that count.
+    pub attempts: i32,
+}
+
+/// A job and all that happened to it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct WholeJob {
+    /// The job.
+    #[serde(flatten)]
+    pub facts: JobFacts,
+    /// Submissions that count.
+    pub attempts_spent: i32,
+    /// Every request to the gateway, in order.
+    pub attempts: Vec<Attempt>,
+    /// What ihuyi said of the delivery, in the order in which it came.
+    pub receipts: Vec<Receipt>,
+    /// What the person answered.
+    pub replies: Vec<Reply>,
+}
+
+/// A request to the gateway.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Attempt {
+    /// Counts from 1, those that were not spent included.
+    pub attempt: i32,
+    /// The account that sent it.
+    pub account: String,
+    /// A word of `attempts.outcome`; null while on the wire.
+    pub outcome: Option<String>,
+    /// The gateway's answer.
+    pub code: Option<i64>,
+    /// Its words, or why there was no answer.
+    pub message: Option<String>,
+    /// The gateway's id of the message.
+    pub smsid: Option<String>,
+    /// Just before it left.
+    pub started_at: DateTime<Utc>,
+    /// When its outcome was known.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// A receipt of ihuyi.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Receipt {
+    /// ihuyi's id of the message.
+    pub smsid: String,
+    /// As pushed; for a viewer masked.
+    pub mobile: Option<String>,
+    /// 2: delivered.
+    pub code: Option<i64>,
+    /// Its words.
+    pub message: Option<String>,
+    /// ihuyi's time of the report.
+    pub reported_at: Option<DateTime<Utc>>,
+    /// When it came in.
+    pub received_at: DateTime<Utc>,
+}
+
+/// What a person answered.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Reply {
+    /// Who; for a viewer masked.
+    pub mobile: String,
+    /// The text, for a viewer its length only.
+    pub content: String,
+    /// ihuyi's id of the message, as pushed.
+    pub smsid: Option<String>,
+    /// When, as ihuyi says.
+    pub replied_at: Option<DateTime<Utc>>,
+    /// When it came in.
+    pub received_at: DateTime<Utc>,
+}
+
+/// One page of a list, newest change first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct JobPage {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// For the next page, as `cursor`; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// An account at ihuyi.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Account {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `active` or `paused`.
+    pub state: String,
+    /// Why it is paused.
+    pub reason: Option<String>,
+    /// Since when.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// `gateway` or `operator`: the latter's pause only an operator ends.
+    pub paused_by: Option<String>,
+    /// It stands in this daemon's configuration.
+    pub configured: bool,
+}
+
+/// All accounts, by name.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AccountList {
+    /// The accounts.
+    pub accounts: Vec<Account>,
+}
+
+/// What became of a pause or its end.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AccountChange {
+    /// The account.
+    pub name: String,
+    /// `active` or `paused`: as it is now.
+    pub state: &'static str,
+    /// False where it was so already.
+    pub changed: bool,
+}
+
+/// Jobs that RabbitMQ has confirmed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Published {
+    /// How many.
+    pub published: usize,
+    /// Their ids, in order.
+    pub ids: Vec<String>,
+}
+
+/// A replay that was asked for, and what its filter found.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReplayBegun {
+    /// Its number; null after a dry run, or where nothing was found.
+    pub id: Option<i64>,
+    /// Nothing was begun.
+    pub dry_run: bool,
+    /// Jobs that are, or would be, sent again.
+    pub matched: i64,
+    /// Jobs that are not: their `expires_at` has passed, and no `expires_in` is given.
+    pub past_expiry: i64,
+    /// What they cost, in parts of an SMS, the signature not counted.
+    pub parts: i64,
+    /// The earliest last change of them.
+    pub oldest: Option<DateTime<Utc>>,
+    /// The latest.
+    pub newest: Option<DateTime<Utc>>,
+    /// How many with each last code; `none` without one.
+    pub by_code: BTreeMap<String, i64>,
+    /// How many of each account.
+    pub by_account: BTreeMap<String, i64>,
+}
+
+/// A replay and how far it is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Replay {
+    /// Its number.
+    pub id: i64,
+    /// `running`, `paused`, `done` or `cancelled`.
+    pub state: String,
+    /// Why it is paused.
+    pub note: Option<String>,
+    /// `none`, `going`, `passed` or `failed`.
+    pub canary_state: String,
+    /// Who began it.
+    pub actor: String,
+    /// `api` or `cli`.
+    pub via: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// What the jobs were chosen by; numbers masked.
+    #[schema(value_type = Object)]
+    pub filter: serde_json::Value,
+    /// Jobs a second.
+    pub rate: f64,
+    /// So many went first.
+    pub canary: i64,
+    /// The jobs' new expiry, in seconds after they are sent again.
+    pub expires_in_seconds: Option<f64>,
+    /// How many jobs were chosen.
+    pub matched: i64,
+    /// How many of them are `pending`, `sent`, `skipped` (gone elsewhere meanwhile), or in the state they came to.
+    pub results: BTreeMap<String, i64>,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+    /// The last change.
+    pub updated_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// Failed jobs that are to be sent again.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayOrder {
+    /// Which jobs; at least one condition.
+    pub filter: ReplayFilter,
+    /// Only say what would be done.
+    pub dry_run: Option<bool>,
+    /// How fast, `N/s`, `N/m`, `N/h` or `N/d`; `100/s` where it is left out.
+    #[schema(example = "10/s")]
+    pub rate: Option<String>,
+    /// So many go first; the others only once all of those are accepted.
+    #[schema(maximum = 100000)]
+    pub canary: Option<u32>,
+    /// The jobs' new expiry: so long after they are sent again.
+    #[schema(example = "2h")]
+    pub expires_in: Option<String>,
+    /// In your own words; kept with the replay and in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Which jobs are to be sent again. All conditions must hold.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayFilter {
+    /// `failed` where it is left out. `in_doubt`, `expired` and `cancelled` jobs only where they are named.
+    pub state: Option<Vec<String>>,
+    /// With this last code of the gateway.
+    pub code: Option<i64>,
+    /// Of this account.
+    pub account: Option<String>,
+    /// To this number.
+    pub mobile: Option<String>,
+    /// Last changed then or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Last changed before.
+    pub until: Option<DateTime<Utc>>,
+    /// Of these ids, up to 10,000.
+    #[schema(max_items = 10000)]
+    pub id: Option<Vec<String>>,
+}
+
+impl JobFacts {
+    /// What a viewer may see.
+    pub fn mask(&mut self) {
+        self.mobile = masked(&self.mobile);
+        self.content = self.content.as_deref().map(length);
+        self.variables = self.variables.as_ref().map(|values| values.iter().map(|value| length(value)).collect());
+    }
+}
+
+impl WholeJob {
+    /// What a viewer may see.
+    pub fn mask(&mut self) {
+        self.facts.mask();
+        for receipt in &mut self.receipts {
+            receipt.mobile = receipt.mobile.as_deref().map(masked);
+        }
+        for reply in &mut self.replies {
+            reply.mobile = masked(&reply.mobile);
+            reply.content = length(&reply.content);
+        }
+    }
+}
+
+/// What is no mainland number is hidden whole.
+fn masked(mobile: &str) -> String {
+    Mobile::parse(mobile).map_or_else(|_| "****".into(), |mobile| mobile.to_string())
+}
+
+fn length(text: &str) -> String {
+    format!("[{} characters]", text.chars().count())
+}
+
+/// Why something is done.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// In your own words; kept in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// What was found out about a doubt.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resolution {
+    /// Whether ihuyi took the message.
+    pub sent: bool,
+    /// ihuyi's id of the message, where it is known. Receipts find the job by it.
+    #[schema(min_length = 1, max_length = 64)]
+    pub smsid: Option<String>,
+    /// In your own words; kept in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// One job or several.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum PostedJobs {
+    /// One.
+    One(Box<PostedJob>),
+    /// Up to 1,000.
+    Many(Vec<PostedJob>),
+}
+
+/// A job message with an optional priority. A field that is null counts as absent.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostedJob {
+    /// Your idempotency key, printable ASCII: one id is sent once.
+    #[schema(min_length = 1, max_length = 128)]
+    pub id: String,
+    /// A mainland number.
+    #[schema(example = "13800138000")]
+    pub mobile: String,
+    /// The text, without the signature; this, or the next two.
+    pub content: Option<String>,
+    /// ihuyi's template.
+    pub template_id: Option<String>,
+    /// The template's values, none with `|` in it.
+    pub variables: Option<Vec<String>>,
+    /// A configured account.
+    pub account: Option<String>,
+    /// Not submitted earlier.
+    pub not_before: Option<DateTime<Utc>>,
+    /// Not submitted later.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// `hold` or `resend`.
+    pub on_unknown: Option<String>,
+    /// Your own data, at most 4 KiB.
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<String>,
+    /// `high`, `normal` or `bulk`.
+    pub priority: Option<String>,
+}
+
+/// What any question may be answered with instead.
+#[derive(IntoResponses)]
+pub enum Looking {
+    /// No token, or a wrong one.
+    #[response(status = 401, content_type = "application/problem+json")]
+    NoToken(Problem),
+    /// Postgres does not answer.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
+}
+
+/// What any act may be answered with instead.
+#[derive(IntoResponses)]
+pub enum Acting {
+    /// The body is no JSON.
+    #[response(status = 400, content_type = "application/problem+json")]
+    NoJson(Problem),
+    /// No token, or a wrong one.
+    #[response(status = 401, content_type = "application/problem+json")]
+    NoToken(Problem),
+    /// The token only looks.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Viewer(Problem),
+    /// The body is too long.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLong(Problem),
+    /// The body is not marked as JSON.
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotMarked(Problem),
+    /// A value makes no sense. Nothing was done.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(Problem),
+    /// Postgres or RabbitMQ does not answer.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
+}

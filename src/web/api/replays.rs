@@ -1,0 +1,164 @@
+//! Replays: jobs that failed are sent again.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::Api;
+use super::access::{Named, Operator};
+use super::body::{Body, Fields, invalid};
+use super::model::{Acting, Looking, Reason, Replay, ReplayBegun, ReplayOrder};
+use super::port::{Filter, ReplayAsked, Steer};
+use super::query;
+use super::tokens::Caller;
+use crate::domain::job::State as JobState;
+use crate::domain::mobile::Mobile;
+use crate::domain::rate::{Rate, parse_duration};
+use crate::domain::replay;
+use crate::web::problem::Problem;
+
+const FIELDS: [&str; 6] = ["filter", "dry_run", "rate", "canary", "expires_in", "reason"];
+const FILTERS: [&str; 7] = ["state", "code", "account", "mobile", "since", "until", "id"];
+/// Ids of one request, at most.
+const MAX_IDS: usize = 10_000;
+/// The longest text of a filter, in characters.
+const MAX_TEXT: usize = 200;
+
+/// Send failed jobs again, or see first what that would mean
+///
+/// The choice is frozen when it begins: what fails later does not join. Each job has a fresh budget of attempts.
+#[utoipa::path(post, path = "/replays", tag = "replays",
+    request_body = ReplayOrder,
+    responses(
+        (status = 200, body = ReplayBegun, description = "A dry run, or nothing was found"),
+        (status = 201, body = ReplayBegun, description = "It has begun"),
+        Acting,
+    ))]
+pub(super) async fn begin(
+    State(api): State<Api>,
+    operator: Operator,
+    Body(body): Body,
+) -> Result<(StatusCode, Json<ReplayBegun>), Problem> {
+    let mut fields = Fields::of(&body, &FIELDS)?;
+    let asked = asked(&mut fields)?;
+    let begun = api.backend.begin_replay(operator.act(fields.reason()?), asked).await?;
+    Ok((if begun.id.is_some() { StatusCode::CREATED } else { StatusCode::OK }, Json(begun)))
+}
+
+fn asked(fields: &mut Fields) -> Result<ReplayAsked, Problem> {
+    let rate = fields.text("rate", MAX_TEXT)?.map_or(Ok(Rate::per_second(replay::RATE)), |text| Rate::parse(&text));
+    let expires_in = fields.text("expires_in", MAX_TEXT)?.map(|text| parse_duration(&text)).transpose();
+    let expires_in = expires_in.map_err(|problem| invalid(format!("`expires_in`: {problem}")))?;
+    let mut filter = filter(&mut fields.object("filter", &FILTERS)?)?;
+    filter.states = replay::states(&filter.states, expires_in.is_some()).map_err(invalid)?;
+    Ok(ReplayAsked {
+        filter,
+        dry_run: fields.boolean("dry_run")?.unwrap_or(false),
+        rate: rate.map_err(|problem| invalid(format!("`rate`: {problem}")))?,
+        canary: fields.count("canary", 100_000)?.unwrap_or(0),
+        expires_in,
+    })
+}
+
+/// A replay of everything that ever failed is more likely a mistake than a wish.
+fn filter(fields: &mut Fields) -> Result<Filter, Problem> {
+    if fields.is_empty() {
+        return Err(invalid(format!("`filter` is empty: name which jobs by {}", FILTERS.join(", "))));
+    }
+    let state = |word: String| {
+        JobState::parse(&word).ok_or_else(|| invalid("`filter.state` holds what is no state: write one such as failed"))
+    };
+    let time = |name: &str, text: Option<String>| {
+        text.map(|text| query::time(&text).map_err(|problem| invalid(format!("`filter.{name}` {problem}")))).transpose()
+    };
+    let mobile = fields.text("mobile", MAX_TEXT)?.map(|text| Mobile::parse(&text)).transpose();
+    Ok(Filter {
+        ids: fields.texts("id", MAX_IDS)?,
+        states: fields.texts("state", JobState::ALL.len())?.into_iter().map(state).collect::<Result<_, _>>()?,
+        code: fields.number("code", "a whole number", Some)?,
+        account: fields.text("account", MAX_TEXT)?,
+        mobile: mobile.map_err(|problem| invalid(format!("`filter.mobile` {problem}")))?,
+        since: time("since", fields.text("since", MAX_TEXT)?)?,
+        until: time("until", fields.text("until", MAX_TEXT)?)?,
+    })
+}
+
+/// A replay and how far it is
+#[utoipa::path(get, path = "/replays/{id}", tag = "replays",
+    params(("id" = i64, Path, description = "Its number")),
+    responses(
+        (status = 200, body = Replay),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such replay"),
+        Looking,
+    ))]
+pub(super) async fn show(State(api): State<Api>, _: Caller, Named(id): Named) -> Result<Json<Replay>, Problem> {
+    Ok(Json(api.backend.replay(number(&id)?).await?))
+}
+
+/// Hold a replay back
+#[utoipa::path(post, path = "/replays/{id}/pause", tag = "replays",
+    params(("id" = i64, Path, description = "Its number")),
+    request_body(content = Option<Reason>, description = "May be left out"),
+    responses(
+        (status = 200, body = Replay),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such replay"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "It is not `running`"),
+        Acting,
+    ))]
+pub(super) async fn pause(
+    State(api): State<Api>,
+    operator: Operator,
+    Named(id): Named,
+    Body(body): Body,
+) -> Result<Json<Replay>, Problem> {
+    steer(&api, operator, &id, &body, Steer::Pause).await
+}
+
+/// Let a replay go on, also past a canary that failed
+#[utoipa::path(post, path = "/replays/{id}/resume", tag = "replays",
+    params(("id" = i64, Path, description = "Its number")),
+    request_body(content = Option<Reason>, description = "May be left out"),
+    responses(
+        (status = 200, body = Replay),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such replay"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "It is not `paused`"),
+        Acting,
+    ))]
+pub(super) async fn resume(
+    State(api): State<Api>,
+    operator: Operator,
+    Named(id): Named,
+    Body(body): Body,
+) -> Result<Json<Replay>, Problem> {
+    steer(&api, operator, &id, &body, Steer::Resume).await
+}
+
+/// End a replay; what it has sent stays sent
+#[utoipa::path(post, path = "/replays/{id}/cancel", tag = "replays",
+    params(("id" = i64, Path, description = "Its number")),
+    request_body(content = Option<Reason>, description = "May be left out"),
+    responses(
+        (status = 200, body = Replay),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such replay"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "It has ended"),
+        Acting,
+    ))]
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    operator: Operator,
+    Named(id): Named,
+    Body(body): Body,
+) -> Result<Json<Replay>, Problem> {
+    steer(&api, operator, &id, &body, Steer::Cancel).await
+}
+
+async fn steer(api: &Api, operator: Operator, id: &str, body: &[u8], steer: Steer) -> Result<Json<Replay>, Problem> {
+    let reason = Fields::of(body, &["reason"])?.reason()?;
+    let id = number(id)?;
+    api.backend.steer_replay(operator.act(reason), id, steer).await?;
+    Ok(Json(api.backend.replay(id).await?))
+}
+
+fn number(id: &str) -> Result<i64, Problem> {
+    id.parse().map_err(|_| Problem::new(StatusCode::NOT_FOUND, "there is no such replay: replays have numbers"))
+}

@@ -1,0 +1,85 @@
+//! Cancelling, resolving doubts, pausing accounts.
+
+use dispatcher::simulator::Scripted;
+use serde_json::json;
+
+use super::client::{Client, with_tokens};
+use crate::support::stage::Stage;
+use crate::support::{becomes, job, number};
+
+#[tokio::test]
+async fn a_job_that_waits_is_withdrawn_and_one_that_was_sent_is_not() {
+    let mut stage = Stage::new().await;
+    with_tokens(&mut stage);
+    stage.start().await;
+    let api = Client::of(&stage);
+    let mut later = job("later", &number(1));
+    later["not_before"] = "2099-01-01T00:00:00Z".into();
+    stage.publish("normal", [&later, &job("sent", &number(2))]).await;
+    stage.states("accepted 1, waiting/scheduled 1").await;
+    let why = json!({"reason": "客户退单"});
+    let (status, job) = api.post("token-of-alice", "/jobs/later/cancel", &why).await;
+    assert_eq!((status, &job["state"], &job["wait_reason"]), (200, &json!("cancelled"), &json!(null)));
+    for (id, words) in [("later", "the job is cancelled"), ("sent", "the job is accepted")] {
+        let (status, problem) = api.post("token-of-alice", &format!("/jobs/{id}/cancel"), &json!({})).await;
+        assert_eq!(status, 409);
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{problem}");
+    }
+    assert_eq!(api.post("token-of-alice", "/jobs/nobody/cancel", &json!({})).await.0, 404);
+    let noted = "operations where action = 'cancel' and actor = 'alice' and via = 'api' and count = 1 \
+                 and reason = '客户退单' and target = '{\"jobs\": [\"later\"]}'";
+    assert_eq!(stage.db.count(noted).await, 1);
+    assert_eq!(stage.db.count("operations").await, 1, "what changed nothing is no operation");
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_doubt_is_ended_either_way() {
+    let mut stage = Stage::new().await;
+    with_tokens(&mut stage);
+    stage.start().await;
+    for n in 1..=3 {
+        stage.gateway.script(&number(n), vec![Scripted::ResetAfterRead]);
+    }
+    let jobs: Vec<_> = (1..=3).map(|n| job(&format!("doubt-{n}"), &number(n))).collect();
+    stage.publish("normal", &jobs).await;
+    stage.states("in_doubt 3").await;
+    let api = Client::of(&stage);
+    let sent = json!({"sent": true, "smsid": "17000000000000001", "reason": "ihuyi's console has it"});
+    let (status, one) = api.post("token-of-alice", "/jobs/doubt-1/resolve", &sent).await;
+    assert_eq!((status, &one["state"], &one["smsid"]), (200, &json!("accepted"), &json!("17000000000000001")));
+    let (status, two) = api.post("token-of-alice", "/jobs/doubt-2/resolve", &json!({"sent": true})).await;
+    assert_eq!((status, &two["state"], &two["smsid"]), (200, &json!("accepted"), &json!(null)));
+    assert_eq!(api.post("token-of-alice", "/jobs/doubt-3/resolve", &json!({"sent": false})).await.0, 200);
+    let row = stage.settled("doubt-3", "accepted").await;
+    assert_eq!(row.attempts, 2);
+    assert_eq!(api.post("token-of-alice", "/jobs/doubt-1/resolve", &json!({"sent": false})).await.0, 409);
+    assert_eq!(stage.db.count("operations where action = 'resolve' and actor = 'alice'").await, 3);
+    let whole = api.get("token-of-bob", "/jobs/doubt-3").await.1;
+    let outcomes: Vec<_> = whole["attempts"].as_array().unwrap().iter().map(|row| row["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["unknown", "accepted"]);
+    assert_eq!((&whole["receipts"], &whole["attempts_spent"]), (&json!([]), &json!(2)));
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn an_account_is_paused_and_resumed_by_hand() {
+    let mut stage = Stage::new().await;
+    with_tokens(&mut stage);
+    stage.start().await;
+    let api = Client::of(&stage);
+    let pause = json!({"reason": "template under review"});
+    let (status, answer) = api.post("token-of-alice", "/accounts/main/pause", &pause).await;
+    assert_eq!((status, answer), (200, json!({"name": "main", "state": "paused", "changed": true})));
+    assert_eq!(api.post("token-of-alice", "/accounts/main/pause", &pause).await.1["changed"], false);
+    stage.metric("account_paused", &[("account", "main")], 1.0).await;
+    let list = api.get("token-of-bob", "/accounts").await.1;
+    assert_eq!(list["accounts"][0]["reason"], "template under review");
+    stage.publish("normal", [&job("a", &number(1))]).await;
+    stage.states("waiting/account_paused 1").await;
+    assert_eq!(api.post("token-of-alice", "/accounts/main/resume", &json!({})).await.1["changed"], true);
+    stage.states("accepted 1").await;
+    assert_eq!(api.post("token-of-alice", "/accounts/nobody/pause", &json!({})).await.0, 404);
+    becomes("operations", 2, async || stage.db.count("operations where actor = 'alice'").await).await;
+    stage.finish().await;
+}

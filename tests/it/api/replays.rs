@@ -1,0 +1,195 @@
+//! Replays: what failed is sent again, once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use dispatcher::simulator::Scripted;
+use serde_json::{Value, json};
+
+use super::client::{Client, with_tokens};
+use crate::support::stage::Stage;
+use crate::support::{becomes, eventually, job, number};
+
+/// A daemon with `failing` jobs of a code that is permanent, and two that were accepted.
+async fn with_failures(failing: usize) -> Stage {
+    let mut stage = Stage::new().await;
+    with_tokens(&mut stage);
+    stage.start().await;
+    for n in 0..failing {
+        stage.gateway.script(&number(n), vec![Scripted::Code(4070, "签名格式不正确".into())]);
+    }
+    let jobs: Vec<Value> = (0..failing + 2).map(|n| job(&format!("job-{n:03}"), &number(n))).collect();
+    stage.publish("normal", &jobs).await;
+    stage.states(&format!("accepted 2, failed {failing}")).await;
+    stage
+}
+
+/// Waits until a replay is in this state, and returns it.
+async fn replay(api: &Client, id: &Value, state: &str) -> Value {
+    eventually("the replay", async || {
+        let seen = api.get("token-of-bob", &format!("/replays/{id}")).await.1;
+        if seen["state"] == state { Ok(seen) } else { Err(seen) }
+    })
+    .await
+}
+
+/// Nobody was sent to more often than that.
+fn at_most(stage: &Stage, times: usize) {
+    let mut sent: HashMap<String, usize> = HashMap::new();
+    for submission in stage.gateway.submissions() {
+        *sent.entry(submission.mobile).or_default() += 1;
+    }
+    let often = sent.iter().find(|(_, count)| **count > times);
+    assert_eq!(often, None);
+}
+
+#[tokio::test]
+async fn what_failed_is_sent_again_in_order_and_what_fails_later_does_not_join() {
+    let stage = with_failures(10).await;
+    let api = Client::of(&stage);
+    let filter = json!({"code": 4070, "account": "main"});
+    let (status, seen) = api.post("token-of-alice", "/replays", &json!({"filter": filter, "dry_run": true})).await;
+    assert_eq!((status, &seen["id"], &seen["matched"], &seen["parts"]), (200, &json!(null), &json!(10), &json!(10)));
+    assert_eq!((&seen["by_code"], &seen["by_account"]), (&json!({"4070": 10}), &json!({"main": 10})));
+    assert_eq!(stage.db.count("replays").await + stage.db.count("operations").await, 0);
+    assert_eq!(api.post("token-of-bob", "/replays", &json!({"filter": filter})).await.0, 403);
+
+    // Slow enough that a job can fail meanwhile.
+    let order = json!({"filter": filter, "rate": "20/s", "reason": "签名已报备"});
+    let (status, begun) = api.post("token-of-alice", "/replays", &order).await;
+    assert_eq!((status, &begun["matched"]), (201, &json!(10)));
+    stage.gateway.script(&number(50), vec![Scripted::Code(4070, "x".into())]);
+    stage.publish("normal", [&job("later", &number(50))]).await;
+    let done = replay(&api, &begun["id"], "done").await;
+    assert_eq!((&done["results"], &done["actor"]), (&json!({"accepted": 10}), &json!("alice")));
+    stage.states("accepted 12, failed 1").await;
+    let positions = "replay_jobs r join jobs j on j.id = r.job_id where r.job_id <> format('job-%s', \
+                     lpad((r.position - 1)::text, 3, '0'))";
+    assert_eq!(stage.db.count(positions).await, 0, "in order of arrival");
+    assert_eq!(stage.db.count("jobs where attempts_base = 1 and attempts = 2").await, 10, "a fresh budget");
+    let noted = "operations where action = 'replay' and actor = 'alice' and count = 10 and reason = '签名已报备'";
+    assert_eq!(stage.db.count(noted).await, 1);
+    let order = json!({"filter": {"id": ["job-000", "job-001"]}});
+    let (status, begun) = api.post("token-of-alice", "/replays", &order).await;
+    assert_eq!((status, &begun["id"], &begun["matched"]), (200, &json!(null), &json!(0)), "accepted is accepted");
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_canary_that_fails_holds_the_others_back() {
+    let stage = with_failures(6).await;
+    let api = Client::of(&stage);
+    stage.gateway.script(&number(1), vec![Scripted::Code(4070, "x".into())]);
+    let order = json!({"filter": {"state": ["failed"]}, "rate": "1000/s", "canary": 2});
+    let begun = api.post("token-of-alice", "/replays", &order).await.1;
+    let held = replay(&api, &begun["id"], "paused").await;
+    assert_eq!((&held["canary_state"], &held["results"]["pending"]), (&json!("failed"), &json!(4)));
+    assert!(held["note"].as_str().unwrap().contains("1 of 2 were not accepted"), "{held}");
+    assert_eq!(stage.db.count("jobs where requests = 2").await, 2, "only the canary went");
+    let path = format!("/replays/{}", begun["id"]);
+    assert_eq!(api.post("token-of-alice", &format!("{path}/pause"), &json!({})).await.0, 409);
+    assert_eq!(api.post("token-of-alice", &format!("{path}/resume"), &json!({})).await.0, 200);
+    let done = replay(&api, &begun["id"], "done").await;
+    assert_eq!(done["results"], json!({"accepted": 5, "failed": 1}));
+    // And one that passes lets them through by itself.
+    let order = json!({"filter": {"state": "failed"}, "canary": 5});
+    let begun = api.post("token-of-alice", "/replays", &order).await.1;
+    assert_eq!(replay(&api, &begun["id"], "done").await["canary_state"], "passed");
+    stage.states("accepted 8").await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn two_replays_over_the_same_jobs_send_once() {
+    let stage = with_failures(8).await;
+    let api = Client::of(&stage);
+    let slow = json!({"filter": {"state": "failed"}, "rate": "1/h"});
+    let slow = api.post("token-of-alice", "/replays", &slow).await.1;
+    let fast = json!({"filter": {"code": 4070}, "rate": "1000/s"});
+    let (status, fast) = api.post("token-of-alice", "/replays", &fast).await;
+    if status == 201 {
+        replay(&api, &fast["id"], "done").await;
+    }
+    stage.states("accepted 10").await;
+    // The slow one comes to jobs that have gone elsewhere.
+    stage.db.execute("update replays set rate = 1000, due_at = now() where state = 'running'").await;
+    let done = replay(&api, &slow["id"], "done").await;
+    assert_eq!(done["results"]["pending"], json!(null));
+    at_most(&stage, 2);
+    assert_eq!(stage.gateway.submissions().len(), 18);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn pause_resume_and_cancel() {
+    let stage = with_failures(5).await;
+    let api = Client::of(&stage);
+    let order = json!({"filter": {"state": "failed"}, "rate": "1/h"});
+    let begun = api.post("token-of-alice", "/replays", &order).await.1;
+    stage.states("accepted 3, failed 4").await;
+    let path = format!("/replays/{}", begun["id"]);
+    let paused = api.post("token-of-alice", &format!("{path}/pause"), &json!({"reason": "wait"})).await.1;
+    assert_eq!((&paused["state"], &paused["note"]), (&json!("paused"), &json!("wait")));
+    assert_eq!(api.post("token-of-alice", &format!("{path}/resume"), &json!({})).await.1["state"], "running");
+    stage.states("accepted 4, failed 3").await;
+    assert_eq!(api.post("token-of-alice", &format!("{path}/cancel"), &json!({})).await.1["state"], "cancelled");
+    assert_eq!(api.post("token-of-alice", &format!("{path}/resume"), &json!({})).await.0, 409);
+    assert_eq!(api.post("token-of-alice", "/replays/99/pause", &json!({})).await.0, 404);
+    assert_eq!(stage.db.count("operations where target ->> 'replay' is not null").await, 4);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn expired_jobs_need_a_new_expiry_and_doubts_must_be_named() {
+    let mut stage = Stage::new().await;
+    with_tokens(&mut stage);
+    stage.start().await;
+    let mut old = job("old", &number(1));
+    old["expires_at"] = "2001-01-01T00:00:00Z".into();
+    stage.gateway.script(&number(2), vec![Scripted::ResetAfterRead]);
+    stage.publish("normal", [&old, &job("doubt", &number(2))]).await;
+    stage.states("expired 1, in_doubt 1").await;
+    let api = Client::of(&stage);
+    let all = json!({"since": "2001-01-01T00:00:00Z"});
+    assert_eq!(api.post("token-of-alice", "/replays", &json!({"filter": all})).await.1["matched"], 0);
+    let order = json!({"filter": {"state": ["expired"], "since": "2001-01-01T00:00:00Z"}});
+    assert_eq!(api.post("token-of-alice", "/replays", &order).await.0, 422);
+    let order = json!({"filter": {"state": ["expired", "in_doubt"]}, "expires_in": "1h"});
+    assert_eq!(api.post("token-of-alice", "/replays", &order).await.0, 201);
+    stage.states("accepted 2").await;
+    assert_eq!(stage.db.count("jobs where expires_at > now() + interval '50 min'").await, 2);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn it_goes_on_where_it_was_after_a_kill() {
+    let mut stage = with_failures(30).await;
+    stage.stop().await;
+    let process = stage.process();
+    process.ready().await;
+    let api = Client::of_process(&process);
+    let order = json!({"filter": {"state": "failed"}, "rate": "20/s"});
+    assert_eq!(api.post("token-of-alice", "/replays", &order).await.0, 201);
+    eventually("some are sent", async || match stage.db.count("jobs where requests = 2").await {
+        0..=3 => Err(()),
+        _ => Ok(()),
+    })
+    .await;
+    process.kill().await;
+    assert!(stage.db.count("replay_jobs where result = 'pending'").await > 0, "killed half-way");
+    // A kill between the commit and the publish of a release leaves jobs that are found again later.
+    stage.tempo.lost = Duration::from_secs(1);
+    stage.start().await;
+    becomes("all are sent", 0, async || stage.db.count("replay_jobs where result = 'pending'").await).await;
+    let tried = async || (stage.db.count("jobs where requests = 2").await, stage.db.states().await);
+    eventually("all were tried again", async || match tried().await {
+        (30, _) => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    at_most(&stage, 2);
+    // What was on the wire at the kill is settled when its claim runs out, which takes its time.
+    stage.db.execute("update jobs set claimed_until = now() where state = 'submitting'").await;
+    becomes("none is left", 0, async || stage.db.count("jobs where state in ('submitting', 'waiting')").await).await;
+    stage.finish_with_backlog().await;
+}

@@ -1,0 +1,111 @@
+//! What operators do on the command line, and what is noted of it.
+
+use crate::support::broker::Message;
+use crate::support::stage::Stage;
+use crate::support::{Run, TestDb, becomes, dispatcher, job, number};
+
+fn on(url: &str, arguments: &[&str]) -> Run {
+    dispatcher(arguments).postgres(url).env("DISPATCHER__ACCOUNTS__MAIN__API_ID", "C00000001")
+}
+
+/// `wait` waits, `d1` and `d2` are in doubt, `gone` was accepted.
+fn database() -> TestDb {
+    let db = TestDb::create();
+    on(db.url(), &["migrate"]).ok();
+    db.execute(
+        "insert into jobs (id, seq, account, mobile, priority, content, state, wait_reason, due_at, on_unknown, digest,
+             claim_id)
+         values ('wait', 1, 'main', '13800138001', 'high', 'x', 'waiting', 'scheduled', now() + interval '1 h', 'hold',
+                 '\\x00', 1),
+             ('d1', 2, 'main', '13800138002', 'high', 'x', 'in_doubt', null, null, 'hold', '\\x00', 2),
+             ('d2', 3, 'main', '13800138003', 'high', 'x', 'in_doubt', null, null, 'hold', '\\x00', 3),
+             ('gone', 4, 'main', '13800138004', 'high', 'x', 'accepted', null, null, 'hold', '\\x00', 4)",
+    );
+    db
+}
+
+#[test]
+fn jobs_are_cancelled_and_what_cannot_be_is_said() {
+    let db = database();
+    let ended = on(db.url(), &["jobs", "cancel", "wait", "gone", "nobody", "--reason", "x"]).run();
+    assert_eq!((ended.code, ended.stdout.as_str()), (1, "wait is cancelled\n"), "{ended:?}");
+    assert!(ended.stderr.contains("gone is accepted") && ended.stderr.contains("nobody"), "{ended:?}");
+    assert_eq!(on(db.url(), &["jobs", "show", "wait", "--json"]).json()["state"], "cancelled");
+}
+
+#[test]
+fn doubts_are_resolved_one_or_many() {
+    let db = database();
+    let both = on(db.url(), &["jobs", "resolve", "--ids", "-", "--not-sent", "--json"]).stdin("d1\n\nd2\n").json();
+    assert_eq!(both["changed"], 2);
+    let show = on(db.url(), &["jobs", "show", "d1", "--json"]).json();
+    assert_eq!((&show["state"], &show["wait_reason"]), (&"waiting".into(), &"retry".into()));
+    db.execute("update jobs set state = 'in_doubt', wait_reason = null, due_at = null where id = 'd2'");
+    let told = on(db.url(), &["jobs", "resolve", "d2", "--sent", "--smsid", "17"]).ok();
+    assert_eq!(told, "d2 is accepted\n");
+    assert_eq!(on(db.url(), &["jobs", "show", "d2", "--json"]).json()["smsid"], "17");
+    for wrong in [
+        &["d1"][..],
+        &["d1", "--sent", "--not-sent"],
+        &["--sent"],
+        &["d1", "d2", "--sent", "--smsid", "1"],
+        &["d1", "--not-sent", "--smsid", "1"],
+        &["d1", "--sent", "--smsid", "0"],
+    ] {
+        let arguments: Vec<&str> = ["jobs", "resolve"].iter().chain(wrong).copied().collect();
+        assert_eq!(on(db.url(), &arguments).run().code, 2, "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_message_is_sent_once_its_cause_is_mended() {
+    let mut stage = Stage::new().await;
+    stage.start().await;
+    let mut refused = job("late", &number(1));
+    refused["account"] = "second".into();
+    let message = Message::job("high", &refused).with_header("x-published-ms", "1700000000000");
+    stage.broker.publish(&[message]).await;
+    becomes("the rejection", 1, async || stage.db.count("rejections").await).await;
+    stage.stop().await;
+    stage.set("accounts.second.api_id", "C00000001");
+    let key = stage.environment().into_iter().find(|(name, _)| name.ends_with("MAIN__API_KEY")).unwrap().1;
+    stage.set("accounts.second.api_key", &key);
+    stage.start().await;
+    let mut run = dispatcher(&["rejections", "retry", "1", "--reason", "account added"]);
+    for (name, value) in stage.environment() {
+        run = run.env(&name, &value);
+    }
+    let told = tokio::task::spawn_blocking(|| run.ok()).await.unwrap();
+    assert!(told.starts_with("published 1 message again"), "{told}");
+    assert_eq!(stage.settled("late", "accepted").await.priority, "high");
+    assert_eq!(stage.db.count("rejections where retried_at is not null").await, 1);
+    let published = "jobs where published_at = to_timestamp(1700000000)";
+    assert_eq!(stage.db.count(published).await, 1, "the properties are as they came");
+    let noted = "operations where action = 'retry' and via = 'cli' and reason = 'account added' and actor <> ''";
+    assert_eq!(stage.db.count(noted).await, 1);
+    stage.finish().await;
+}
+
+#[test]
+fn a_replay_is_looked_at_begun_and_steered() {
+    let db = database();
+    db.execute(
+        "update jobs set state = 'failed', wait_reason = null, due_at = null, code = 4070, content = repeat('x', 71)
+         where id in ('wait', 'd1')",
+    );
+    let seen = on(db.url(), &["replay", "--code", "4070", "--dry-run", "--json"]).json();
+    assert_eq!((&seen["matched"], &seen["parts"], &seen["id"]), (&2.into(), &4.into(), &serde_json::Value::Null));
+    let told = on(db.url(), &["replay", "--code", "4070", "--dry-run"]).ok();
+    assert!(told.contains("4070 签名格式不正确") && told.contains("nothing was changed"), "{told}");
+    let flags = ["replay", "--ids-file", "-", "--rate", "1/s", "--reason", "签名已报备"];
+    let told = on(db.url(), &flags).stdin("wait\nd1\nd2\ngone\n").ok();
+    assert!(told.contains("replay 1 has begun: 2 jobs at up to 1/s"), "the doubt is not named: {told}");
+    assert_eq!(on(db.url(), &["replay", "pause", "1"]).ok(), "replay 1 is paused\n");
+    let shown = on(db.url(), &["replay", "show", "1", "--json"]).json();
+    assert_eq!((&shown["state"], &shown["results"]["pending"]), (&"paused".into(), &2.into()));
+    assert!(on(db.url(), &["replay", "list"]).ok().contains("签名已报备"));
+    assert!(on(db.url(), &["replay", "show", "1"]).ok().starts_with("replay 1: paused\n"));
+    assert_eq!(on(db.url(), &["replay", "cancel", "1"]).ok(), "replay 1 is cancelled\n");
+    assert_eq!(on(db.url(), &["replay", "resume", "1"]).run().code, 1);
+    assert_eq!(on(db.url(), &["replay", "--code", "1"]).ok().lines().last(), Some("no replay was begun"));
+}

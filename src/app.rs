@@ -2,8 +2,11 @@
 //! from a checked configuration, [`App::stop`] takes it down in reverse; signals are [`run`]'s.
 
 mod api;
+mod parts;
+mod postgres;
 
-use std::collections::BTreeSet;
+pub(crate) use parts::client_options;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,27 +18,19 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use crate::broker::{EventPublisher, JobPublisher, JobSource, QueueWatch};
+use crate::broker::{EventPublisher, JobPublisher, QueueWatch};
 use crate::config::{self, Config};
 use crate::dispatch::health::{Health, Part};
 use crate::dispatch::inbox::Inbox;
 use crate::dispatch::metrics::Metrics;
-use crate::dispatch::ports::System;
-use crate::dispatch::settings::{AccountSettings, Settings, Tempo};
-use crate::dispatch::{CLAIM_MARGIN, Ports, Shard};
-use crate::domain::message::Rules;
-use crate::domain::pace::account::AccountPace;
-use crate::domain::pace::bucket::Bucket;
-use crate::domain::retry::RetryPolicy;
+use crate::dispatch::settings::Tempo;
+use crate::dispatch::{Ports, Shard};
 use crate::domain::uplink::OptOut;
-use crate::gateway::{Accounts, Client, ClientOptions, Credentials};
-use crate::store::{self, MigrationError, ShardLease, Store};
+use crate::store::Store;
 use crate::systemd::{self, Vital};
 use crate::telemetry;
 use crate::web::{self, Api, Callbacks, Status};
 
-/// Between two looks at Postgres.
-const LOOK: Duration = Duration::from_secs(2);
 /// An answer that takes longer counts as none.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -54,6 +49,7 @@ pub struct App {
     announcer: Arc<EventPublisher>,
     /// For the API alone: what it publishes must not hold up releases.
     api_publisher: Arc<JobPublisher>,
+    api_backend: Arc<api::Daemon>,
     store: Store,
     watch: JoinHandle<()>,
     watch_tokens: JoinHandle<()>,
@@ -121,12 +117,12 @@ impl App {
         metrics.begin_accounts(config.accounts.keys().map(String::as_str));
         metrics.callbacks_enabled.set(i64::from(config.callbacks.secret.is_some()));
         let health = Arc::new(Health::starting());
-        let store = open_store(config)?;
-        let gateway = gateway(config)?;
+        let store = parts::open_store(config)?;
+        let gateway = parts::gateway(config)?;
         let shown = Arc::new(Shown { health: health.clone(), metrics: metrics.clone() });
         let api_publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
-        let daemon = api::Daemon::new(config, store.clone(), api_publisher.clone(), settings(config, tempo).rules);
-        let api = Api { backend: Arc::new(daemon), tokens: Arc::new(api::tokens(config)) };
+        let api_backend = Arc::new(api::Daemon::new(config, store.clone(), api_publisher.clone()));
+        let api = Api { backend: api_backend.clone(), tokens: Arc::new(api::tokens(config)) };
         let tokens = api.tokens.clone();
         let watch_tokens = tokio::spawn(async move { tokens.watch().await });
         let serve = |listener, closed| web::serve(listener, shown, api, closed);
@@ -135,15 +131,15 @@ impl App {
         let vital = Vital::default();
         vital.add(admin.task.abort_handle());
         let beat = systemd::beat(vital.clone(), status_line(health.clone(), metrics.clone()));
-        prepare(config, &store, migrate, &health).await?;
+        postgres::prepare(config, &store, migrate, &health).await?;
         systemd::ready();
-        let watch = tokio::spawn(watch_postgres(config.clone(), store.clone(), health.clone()));
+        let watch = tokio::spawn(postgres::watch(config.clone(), store.clone(), health.clone()));
         let queues = Arc::new(QueueWatch::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
         let count = tokio::spawn(count_queues(queues.clone(), metrics.clone(), tempo.gauges));
         let publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
         let announcer = Arc::new(EventPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
-        let ports = ports(config, &store, publisher.clone(), announcer.clone(), gateway);
-        let shard = Shard::start(settings(config, tempo), ports.clone(), metrics.clone(), health.clone());
+        let ports = parts::ports(config, &store, publisher.clone(), announcer.clone(), gateway);
+        let shard = Shard::start(parts::settings(config, tempo), ports.clone(), metrics.clone(), health.clone());
         for task in [watch.abort_handle(), count.abort_handle(), shard.abort_handle()] {
             vital.add(task);
         }
@@ -160,6 +156,7 @@ impl App {
             publisher,
             announcer,
             api_publisher,
+            api_backend,
             store,
             watch,
             watch_tokens,
@@ -180,13 +177,13 @@ impl App {
     pub async fn reload(&mut self, config: Config) -> anyhow::Result<()> {
         let fixed = self.config.needs_restart(&config);
         anyhow::ensure!(fixed.is_empty(), "{}: only a restart can change this", fixed.join(", "));
-        let gateway = gateway(&config)?;
+        let gateway = parts::gateway(&config)?;
         telemetry::logging::set_level(&config.log.level)?;
         if let Some(shard) = self.shard.take() {
             self.vital.remove(&shard.abort_handle());
             shard.stop().await;
         }
-        let store = Arc::new(self.store.with_lease(lease(&config)).with_limits(config.limits.windows));
+        let store = Arc::new(self.store.with_lease(parts::lease(&config)).with_limits(config.limits.windows));
         self.ports = Ports {
             ledger: store.clone(),
             upkeep: store.clone(),
@@ -195,7 +192,8 @@ impl App {
             ..self.ports.clone()
         };
         self.metrics.forget_accounts();
-        let settings = settings(&config, self.tempo);
+        self.api_backend.reload(&config);
+        let settings = parts::settings(&config, self.tempo);
         let shard = Shard::start(settings, self.ports.clone(), self.metrics.clone(), self.health.clone());
         self.vital.add(shard.abort_handle());
         self.shard = Some(shard);
@@ -310,42 +308,6 @@ async fn listen_for_callbacks(
     Ok(Some(Listening::start("callbacks.listen", config.callbacks.listen, serve).await?))
 }
 
-/// Waits for Postgres, and makes sure of the schema.
-async fn prepare(config: &Config, store: &Store, migrate: bool, health: &Health) -> anyhow::Result<()> {
-    let mut announced = false;
-    loop {
-        // Asked first: the pool would say only that it waited.
-        let reason = match probe(config).await {
-            Ok(()) => match schema(store, migrate).await {
-                Ok(()) => return Ok(()),
-                Err(MigrationError::Ledger(error)) => error.to_string(),
-                Err(error) => return Err(error.into()),
-            },
-            Err(reason) => reason,
-        };
-        health.down(Part::Postgres, reason.clone());
-        if !announced {
-            error!(reason, "waiting for Postgres");
-            // For the service manager this is started: it must not end what waits.
-            systemd::ready();
-            announced = true;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-async fn schema(store: &Store, migrate: bool) -> Result<(), MigrationError> {
-    if migrate { store.migrate().await } else { store.check_migrations().await }
-}
-
-/// Why Postgres cannot be reached, in words.
-async fn probe(config: &Config) -> Result<(), String> {
-    match tokio::time::timeout(LIMIT, store::probe(&config.postgres.url)).await {
-        Ok(probed) => probed.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
-    }
-}
-
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
@@ -355,27 +317,6 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// `readyz` says at once when Postgres is away, even while no job is under way.
-async fn watch_postgres(config: Config, store: Store, health: Arc<Health>) {
-    loop {
-        let ping = store.clone();
-        // Spawned, because a query that is cancelled half-way spoils its connection.
-        let answer = tokio::time::timeout(LIMIT, tokio::spawn(async move { ping.ping().await })).await;
-        match answer {
-            Ok(Ok(Ok(()))) => {
-                if health.up(Part::Postgres) {
-                    info!("Postgres is reached");
-                }
-            }
-            _ => match probe(&config).await {
-                Err(reason) => note_postgres(&health, reason),
-                Ok(()) => note_postgres(&health, "it is reached, but the daemon's connections give no answer".into()),
-            },
-        }
-        tokio::time::sleep(LOOK).await;
-    }
 }
 
 /// Keeps the gauges of RabbitMQ's queues. That it cannot be reached is the consumer's to say.
@@ -393,99 +334,5 @@ fn status_line(health: Arc<Health>, metrics: Metrics) -> impl Fn() -> String + S
         reasons if !reasons.is_empty() => format!("not ready: {}", reasons.join("; ")),
         _ if metrics.rabbitmq_connected.get() == 1 => "consuming".to_owned(),
         _ => "standing by: another replica consumes".to_owned(),
-    }
-}
-
-fn note_postgres(health: &Health, reason: String) {
-    if health.down(Part::Postgres, reason.clone()) {
-        warn!(reason, "Postgres is away");
-    }
-}
-
-fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let open = if config.events.enabled { Store::new } else { Store::silent };
-    let store = open(&config.postgres.url, config.postgres.max_connections, lease(config))?;
-    Ok(store.with_limits(config.limits.windows))
-}
-
-/// How long a claim protects its attempt.
-fn lease(config: &Config) -> Duration {
-    config.gateway.timeout + CLAIM_MARGIN
-}
-
-fn gateway(config: &Config) -> anyhow::Result<Accounts> {
-    let max_idle = config.accounts.values().map(|account| account.max_in_flight as usize).sum();
-    let client = Client::new(&client_options(&config.gateway, max_idle))?;
-    let credentials = config.accounts.iter().map(|(name, account)| {
-        let api_key = account.api_key.clone().with_context(|| format!("accounts.{name}.api_key is missing"))?;
-        Ok(Credentials { api_id: account.api_id.clone(), api_key, auth: account.auth })
-    });
-    Ok(Accounts::new(client, credentials.collect::<anyhow::Result<_>>()?))
-}
-
-/// How the gateway is spoken to, with so many idle connections at most.
-pub(crate) fn client_options(gateway: &config::Gateway, max_idle: usize) -> ClientOptions {
-    ClientOptions {
-        submit_url: gateway.submit_url.to_string(),
-        balance_url: gateway.balance_url.to_string(),
-        method: gateway.method,
-        format: gateway.format,
-        timeout: gateway.timeout,
-        connect_timeout: gateway.connect_timeout,
-        max_idle,
-    }
-}
-
-fn ports(
-    config: &Config,
-    store: &Store,
-    publisher: Arc<JobPublisher>,
-    announcer: Arc<EventPublisher>,
-    gateway: Accounts,
-) -> Ports {
-    let rabbitmq = &config.rabbitmq;
-    let store = Arc::new(store.clone());
-    Ports {
-        ledger: store.clone(),
-        upkeep: store.clone(),
-        outbox: store.clone(),
-        publisher,
-        announcer,
-        source: Arc::new(JobSource::new(&rabbitmq.url, &rabbitmq.prefix, rabbitmq.prefetch)),
-        lease: Arc::new(ShardLease::new(&config.postgres.url, &rabbitmq.prefix, &store)),
-        gateway: Arc::new(gateway),
-        chance: Arc::new(System),
-    }
-}
-
-fn settings(config: &Config, tempo: Tempo) -> Settings {
-    let index = |name: &String| config.accounts.keys().position(|other| other == name);
-    let accounts = config.accounts.iter().map(|(name, account)| AccountSettings {
-        name: name.clone(),
-        pace: AccountPace {
-            bucket: Bucket { period: account.rate.period(), burst: account.burst },
-            max_in_flight: account.max_in_flight,
-            refusals: account.pause_after_refusals,
-        },
-        fallback: account.fallback.as_ref().and_then(index),
-    });
-    Settings {
-        rules: Rules {
-            content_max: config.gateway.content_max,
-            default_account: config.default_account_name().unwrap_or_default().to_owned(),
-            accounts: config.accounts.keys().cloned().collect::<BTreeSet<_>>(),
-            on_unknown: config.in_doubt.on_unknown,
-        },
-        accounts: accounts.collect(),
-        mobile: Bucket { period: config.limits.mobile.period(), burst: config.limits.mobile_burst },
-        number_limited: !config.limits.windows.is_empty(),
-        quiet: config.limits.quiet,
-        retry: RetryPolicy::new(config.retry.max_attempts, config.retry.initial, config.retry.max),
-        codes: config.codes.clone(),
-        retention: config.retention.jobs,
-        keep_records: config.retention.rejections,
-        drain_timeout: config.drain_timeout,
-        events: config.events.enabled,
-        tempo,
     }
 }

@@ -3,12 +3,13 @@
 //! Every call runs as a task of its own: a client that goes away must not cut a statement short. Few
 //! run at a time, so that what hangs is bounded.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::parts;
 use crate::broker::{JobPublisher, Message};
 use crate::config::{self, Config};
 use crate::dispatch::ports::{Boxed, LedgerError, Upkeep};
@@ -31,16 +32,36 @@ const AT_A_TIME: usize = 16;
 pub(super) struct Daemon {
     store: Store,
     publisher: Arc<JobPublisher>,
-    rules: Rules,
-    /// The configured accounts.
-    accounts: Vec<String>,
+    known: RwLock<Known>,
     permits: Arc<Semaphore>,
 }
 
+/// What a reload of the configuration changes.
+#[derive(Clone)]
+struct Known {
+    rules: Arc<Rules>,
+    accounts: Vec<String>,
+}
+
+impl Known {
+    fn of(config: &Config) -> Known {
+        Known { rules: Arc::new(parts::rules(config)), accounts: config.accounts.keys().cloned().collect() }
+    }
+}
+
 impl Daemon {
-    pub fn new(config: &Config, store: Store, publisher: Arc<JobPublisher>, rules: Rules) -> Self {
-        let accounts = config.accounts.keys().cloned().collect();
-        Daemon { store, publisher, rules, accounts, permits: Arc::new(Semaphore::new(AT_A_TIME)) }
+    pub fn new(config: &Config, store: Store, publisher: Arc<JobPublisher>) -> Self {
+        let known = RwLock::new(Known::of(config));
+        Daemon { store, publisher, known, permits: Arc::new(Semaphore::new(AT_A_TIME)) }
+    }
+
+    /// Another configuration is in force.
+    pub fn reload(&self, config: &Config) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known::of(config);
+    }
+
+    fn known(&self) -> Known {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Does `work` in a task that goes on when nobody waits for it any more.
@@ -67,8 +88,8 @@ impl Daemon {
 }
 
 impl Backend for Daemon {
-    fn rules(&self) -> &Rules {
-        &self.rules
+    fn rules(&self) -> Arc<Rules> {
+        self.known().rules
     }
 
     fn publish(&self, jobs: Vec<Job>) -> Answer<'_, ()> {
@@ -176,7 +197,7 @@ impl Backend for Daemon {
     }
 
     fn accounts(&self) -> Answer<'_, model::AccountList> {
-        let (store, configured) = (self.store.clone(), self.accounts.clone());
+        let (store, configured) = (self.store.clone(), self.known().accounts);
         self.apart("Postgres", async move {
             // A configured account may be looked at before the first job was taken.
             store.accounts(&configured).await?;
@@ -194,7 +215,7 @@ impl Backend for Daemon {
     }
 
     fn set_paused(&self, act: Act, account: String, paused: bool) -> Answer<'_, bool> {
-        let (store, configured) = (self.store.clone(), self.accounts.clone());
+        let (store, configured) = (self.store.clone(), self.known().accounts);
         self.apart("Postgres", async move {
             let known = store.accounts(&configured).await?;
             if known.iter().all(|row| row.name != account) {

@@ -1,4 +1,5 @@
-//! A request to another listener, in the clear: our own `/metrics`. A connection a request; for the gateway, which needs TLS and a pool, there is `gateway`.
+//! A request to another listener, in the clear: our own `/metrics`. A connection a request; for the gateway,
+//! which needs TLS and a pool, there is `gateway`.
 
 use std::time::Duration;
 

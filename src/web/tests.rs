@@ -33,11 +33,11 @@ impl Status for Fake {
 }
 
 /// A daemon that takes everything and has nothing.
-struct Empty(Rules);
+struct Empty(Arc<Rules>);
 
 impl Backend for Empty {
-    fn rules(&self) -> &Rules {
-        &self.0
+    fn rules(&self) -> Arc<Rules> {
+        self.0.clone()
     }
 
     fn publish(&self, _: Vec<Job>) -> Answer<'_, ()> {
@@ -98,7 +98,7 @@ fn api() -> Api {
         file: None,
     };
     let tokens = Tokens::new(vec![entry("look", Role::Viewer), entry("act", Role::Operator)]);
-    Api { backend: Arc::new(Empty(rules)), tokens: Arc::new(tokens) }
+    Api { backend: Arc::new(Empty(Arc::new(rules))), tokens: Arc::new(tokens) }
 }
 
 struct Listener {

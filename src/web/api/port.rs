@@ -1,5 +1,7 @@
 //! What the API asks of the daemon.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use crate::dispatch::ports::Boxed;
@@ -96,7 +98,7 @@ pub type Answer<'a, T> = Boxed<'a, Result<T, Trouble>>;
 /// The daemon. A call that was begun is finished, also when the client has gone meanwhile.
 pub trait Backend: Send + Sync {
     /// What messages are judged by.
-    fn rules(&self) -> &Rules;
+    fn rules(&self) -> Arc<Rules>;
     /// Publishes jobs in order; returns once RabbitMQ has confirmed all of them.
     fn publish(&self, jobs: Vec<Job>) -> Answer<'_, ()>;
     /// One page of jobs, the one that changed last first; numbers and texts whole.

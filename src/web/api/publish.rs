@@ -34,7 +34,7 @@ pub(super) async fn publish(
     _: Operator,
     Body(body): Body,
 ) -> Result<(StatusCode, Json<Published>), Problem> {
-    let jobs = decode(&body, chrono::Utc::now().timestamp_millis(), api.backend.rules())?;
+    let jobs = decode(&body, chrono::Utc::now().timestamp_millis(), &api.backend.rules())?;
     let ids: Vec<String> = jobs.iter().map(|job| job.id.clone()).collect();
     api.backend.publish(jobs).await?;
     Ok((StatusCode::ACCEPTED, Json(Published { published: ids.len(), ids })))

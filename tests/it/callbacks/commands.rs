@@ -32,9 +32,9 @@ fn a_jobs_story_has_its_receipts_and_replies() {
     assert_eq!((&job["replies"][0]["content"], &job["code"]), (&"[2 characters]".into(), &7.into()));
     assert_eq!(job["receipts"][0]["mobile"], "138****8001");
     let story = on(&db, &["jobs", "show", "a"]).ok();
-    assert!(story.contains("receipt: undelivered; code 7; “空号”; reported at "), "{story}");
-    assert!(story.contains("receipt: delivered; code 2") && !story.contains("绝密"), "{story}");
-    assert!(on(&db, &["jobs", "show", "a", "--full"]).ok().contains("reply: “绝密”"));
+    assert!(story.contains("receipt of ihuyi: not delivered, code 7; “空号”"), "{story}");
+    assert!(story.contains("receipt of ihuyi: delivered, code 2") && !story.contains("绝密"), "{story}");
+    assert!(on(&db, &["jobs", "show", "a", "--full"]).ok().contains("answered: “绝密”"));
 }
 
 #[test]

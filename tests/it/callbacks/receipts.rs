@@ -46,7 +46,7 @@ async fn what_is_not_delivered_says_why() {
     let row = world.stage.settled("one", "undelivered").await;
     assert_eq!((row.code, row.message.as_deref()), (Some(7), Some("发送失败")));
     assert_eq!(world.stage.db.attempts("one").await, [("accepted".to_owned(), Some(2))]);
-    let data: serde_json::Value = sqlx::query_scalar("select data from events where type = 'job.undelivered'")
+    let data: serde_json::Value = sqlx::query_scalar("select data from told where type = 'job.undelivered'")
         .fetch_one(&world.stage.db.pool)
         .await
         .unwrap();

@@ -7,7 +7,7 @@ use super::world::{World, form, reply};
 use crate::support::{becomes, job, number};
 
 async fn events(world: &World) -> Vec<(Option<String>, Value)> {
-    let sql = "select job_id, data from events where type = 'reply.received' order by id";
+    let sql = "select job_id, data from told where type = 'reply.received' order by id";
     sqlx::query_as(sql).fetch_all(&world.stage.db.pool).await.unwrap()
 }
 

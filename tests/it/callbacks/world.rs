@@ -66,6 +66,8 @@ impl World {
         stage.set("callbacks.listen", &address.to_string());
         stage.set("callbacks.secret", SECRET);
         stage.tempo.receipts = Duration::from_millis(50);
+        stage.migrate().await;
+        stage.db.keep_events().await;
         World { stage, address, client: Client::new() }
     }
 
@@ -93,7 +95,7 @@ impl World {
     /// Waits until the events of a job are these.
     pub async fn events(&self, job: &str, wanted: &[&str]) {
         becomes(&format!("events of {job}"), wanted.to_vec().join(" "), async || {
-            let sql = "select type from events where job_id = $1 order by id";
+            let sql = "select type from told where job_id = $1 order by id";
             let types: Vec<String> = sqlx::query_scalar(sql).bind(job).fetch_all(&self.stage.db.pool).await.unwrap();
             types.join(" ")
         })

@@ -7,7 +7,7 @@ use crate::storm::pressure::{Load, MOST_MIB, press};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_daemon_stays_small_and_others_keep_their_pace() {
     let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("pressure-{}.log", fastrand::u64(..)));
-    let load = Load { oversize: 40, deep: 50, repeats: 50_000, backlog: 10_000, parked: 5_000 };
+    let load = Load { oversize: 15, deep: 20, repeats: 5_000, backlog: 2_000, parked: 2_000 };
     for part in press(&load, &log).await.unwrap() {
         println!("{part}");
         assert!(part.peak_mib < MOST_MIB, "{part}");

@@ -106,6 +106,18 @@ impl TestDb {
         sqlx::query(sql).bind(id).bind(state).execute(&self.pool).await.unwrap();
     }
 
+    /// Keeps a copy of every event in table `told`: the outbox forgets what was published.
+    pub async fn keep_events(&self) {
+        self.execute("create table told (like events)").await;
+        self.execute(
+            "create function keep_event() returns trigger language plpgsql as
+             $$ begin insert into told select new.*; return null; end $$",
+        )
+        .await;
+        self.execute("create trigger keep_event after insert on events for each row execute function keep_event()")
+            .await;
+    }
+
     /// Changes rows behind the daemon's back.
     pub async fn execute(&self, sql: &'static str) -> u64 {
         sqlx::query(sql).execute(&self.pool).await.unwrap().rows_affected()

@@ -197,6 +197,7 @@ pub mod dispatch;
 pub mod domain;
 pub mod explain;
 pub mod gateway;
+pub mod memory;
 pub mod simulator;
 pub mod store;
 pub mod systemd;

@@ -7,6 +7,7 @@ use clap::Parser;
 use dispatcher::cli::{self, Cli};
 
 fn main() -> ExitCode {
+    dispatcher::memory::give_back();
     dispatcher::tls::install();
     match cli::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,

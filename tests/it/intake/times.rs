@@ -40,8 +40,7 @@ async fn a_job_waits_for_its_time() {
 #[tokio::test]
 async fn an_expired_job_is_never_sent_wherever_it_waits() {
     let mut stage = Stage::new().await;
-    // Two go at once, and no third for an hour.
-    stage.set("limits.mobile", "1/h");
+    stage.set("limits.mobile", "1/m");
     stage.start().await;
     let soon = in_ms(3_000);
     let mut jobs = vec![

@@ -83,6 +83,7 @@ pub(super) fn settings(config: &Config, tempo: Tempo) -> Settings {
             max_in_flight: account.max_in_flight,
             refusals: account.pause_after_refusals,
         },
+        balance_low: i64::from(account.balance_low),
         fallback: account.fallback.as_ref().and_then(index),
     });
     Settings {
@@ -95,6 +96,7 @@ pub(super) fn settings(config: &Config, tempo: Tempo) -> Settings {
         codes: config.codes.clone(),
         retention: config.retention.jobs,
         keep_records: config.retention.rejections,
+        balance_every: Some(config.gateway.balance_interval).filter(|every| !every.is_zero()),
         drain_timeout: config.drain_timeout,
         events: config.events.enabled,
         tempo,

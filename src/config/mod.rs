@@ -117,6 +117,9 @@ pub struct Gateway {
     pub timeout: Duration,
     /// For name, connection and TLS: at least 1 ms and shorter than `timeout`. Default 3 s.
     pub connect_timeout: Duration,
+    /// Between two balance queries for each account: 1 s to a day; 0: only while an account is paused.
+    /// Default 5 min.
+    pub balance_interval: Duration,
     /// The longest content taken, in characters: 1 to 1000. Default 300.
     pub content_max: usize,
 }
@@ -137,6 +140,8 @@ pub struct Account {
     pub burst: u32,
     /// Requests on the wire at a time: 1 to 65535. Default 256.
     pub max_in_flight: u32,
+    /// A balance below this is warned of, in messages: 0 (never) to 1,000,000,000. Default 0.
+    pub balance_low: u32,
     /// So many numbers refused for good in a row, nothing accepted in between, pause the account: 0
     /// (never) to 100,000. Default 20.
     pub pause_after_refusals: u32,

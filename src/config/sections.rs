@@ -84,12 +84,22 @@ fn gateway(table: &mut Table) -> Gateway {
         format: table.word("format", Format::Json, &[("xml", Format::Xml), ("json", Format::Json)]),
         timeout,
         connect_timeout: table.duration("connect_timeout", connecting, MILLISECOND..=5 * MINUTE),
+        balance_interval: balance_interval(table),
         content_max: table.integer("content_max", 300, 1..=1_000),
     };
     if table.is_sound(&["timeout", "connect_timeout"]) && gateway.connect_timeout >= gateway.timeout {
         table.problem("connect_timeout", "is not shorter than gateway.timeout: lower it, or raise gateway.timeout");
     }
     gateway
+}
+
+/// Off, or not so often that it is a load.
+fn balance_interval(table: &mut Table) -> Duration {
+    let every = table.duration("balance_interval", 5 * MINUTE, Duration::ZERO..=DAY);
+    if !every.is_zero() && every < SECOND {
+        table.problem("balance_interval", "is shorter than a second: write 1s or more, or 0s for never");
+    }
+    every
 }
 
 fn account(table: &mut Table) -> Account {
@@ -101,6 +111,7 @@ fn account(table: &mut Table) -> Account {
         rate,
         burst: table.integer("burst", default_burst(rate), 1..=1_000_000),
         max_in_flight: table.integer("max_in_flight", 256, 1..=65_535),
+        balance_low: table.integer("balance_low", 0, 0..=1_000_000_000),
         pause_after_refusals: table.integer("pause_after_refusals", 20, 0..=100_000),
         fallback: table.optional("fallback", |name| Ok(name.to_owned())),
     };

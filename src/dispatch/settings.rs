@@ -16,6 +16,8 @@ pub struct AccountSettings {
     pub name: String,
     /// Its limits.
     pub pace: AccountPace,
+    /// A balance below this is warned of; in messages.
+    pub balance_low: i64,
     /// The index of the account that takes over new and parked jobs while this one is paused.
     pub fallback: Option<usize>,
 }
@@ -41,6 +43,8 @@ pub struct Settings {
     pub retention: Duration,
     /// How long rejections and notes of operations are kept.
     pub keep_records: Duration,
+    /// Between two looks at the balances; `None`: they are asked only while an account is paused.
+    pub balance_every: Option<Duration>,
     /// How long what is on the wire may take to finish.
     pub drain_timeout: Duration,
     /// Changes of jobs are published to the exchange of events.

@@ -130,7 +130,7 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
     let mut account = |name: &str, fallback: Option<usize>| {
         let bucket = Bucket { period: Duration::from_secs(1) / rng.u32(10..100), burst: rng.u32(1..10) };
         let pace = AccountPace { bucket, max_in_flight: rng.u32(1..20), refusals: rng.u32(0..30) };
-        AccountSettings { name: name.into(), pace, fallback }
+        AccountSettings { name: name.into(), pace, balance_low: 0, fallback }
     };
     let accounts = vec![account("main", fallback.then_some(1)), account("backup", None)];
     Settings {
@@ -148,6 +148,7 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
         codes: CodeTable::default(),
         retention: Duration::from_secs(90 * 86_400),
         keep_records: Duration::from_secs(90 * 86_400),
+        balance_every: None,
         drain_timeout: Duration::from_secs(15),
         events: true,
         tempo: Tempo {

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod aside;
+mod balance;
 mod events;
 mod expire;
 mod gauges;
@@ -52,6 +53,9 @@ impl Duties {
         duties.tasks.spawn(release::run(desk.clone(), pace.clone(), stop.clone()));
         if desk.settings.events {
             duties.tasks.spawn(events::run(desk.clone(), stop.clone()));
+        }
+        if let Some(every) = desk.settings.balance_every {
+            duties.tasks.spawn(balance::run(desk.clone(), every, stop.clone()));
         }
         duties.tasks.spawn(accounts::run(desk.clone(), pace.clone(), notices, stop));
         let looked = pace.clone();

@@ -155,6 +155,9 @@
 //! owner may still be waiting for the answer. Should an owner come back after that with an answer, it is
 //! recorded if it belongs to the job's last attempt and still says something new: an acceptance always does.
 //!
+//! Limits and backoffs run on the monotonic clock while they are in memory. What waits in Postgres is due by
+//! the wall clock; when somebody puts that back, a duty (`dispatch/duties/clock.rs`) moves those times with it.
+//!
 //! With Postgres away, batches wait and try again, no request leaves without its claim, and no message is
 //! acknowledged. With RabbitMQ away, the session ends; attempts under way are still recorded, because they
 //! belong to the [`Desk`](dispatch::Desk) and not to the session. A read-only or full Postgres is one that

@@ -302,6 +302,9 @@ pub trait Upkeep: Send + Sync + 'static {
     /// account and priority of each. So many may be due at once that they must go at its pace. `now` is for
     /// quiet hours; windows go by Postgres' clock.
     fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>>;
+    /// The wall clock was put back by so much: what waits for a backoff or a limiter's slot is due as much
+    /// earlier. Times of the calendar (scheduled, quiet hours, limits by day) stay. How many.
+    fn put_forward(&self, by: chrono::TimeDelta) -> Boxed<'_, Result<u64, LedgerError>>;
     /// Moves the oldest parked jobs of an account and priority to `queued`.
     fn release_room<'a>(
         &'a self,

@@ -43,6 +43,19 @@ impl Store {
         in_order(&rows)
     }
 
+    pub(super) async fn put_forward_rows(&self, by: chrono::TimeDelta) -> Result<u64, LedgerError> {
+        let moved = sqlx::query(
+            "update jobs
+             set due_at = due_at - make_interval(secs => $1)
+             where state = 'waiting' and not on_room and due_at is not null and wait_reason in ('retry', 'rate_limited')",
+        )
+        .bind(by.num_milliseconds() as f64 / 1_000.0)
+        .execute(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        Ok(moved.rows_affected())
+    }
+
     /// A morning's or a midnight's jobs go to the line of their account instead: RabbitMQ and the pacer
     /// would only hand back what is more than seconds' worth. Windows go by the clock that counts them,
     /// Postgres' own; quiet hours by `now`, as they do on arrival.

@@ -298,6 +298,10 @@ impl Upkeep for Store {
         Box::pin(self.wake_rows(now, limit))
     }
 
+    fn put_forward(&self, by: chrono::TimeDelta) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.put_forward_rows(by))
+    }
+
     fn release_room<'a>(
         &'a self,
         account: &'a str,

@@ -32,6 +32,24 @@ pub async fn what_is_due_is_released_in_order(pg: Pg) {
     assert_eq!(pg.state("first").await, State::Queued);
 }
 
+pub async fn a_clock_that_was_put_back_delays_no_backoff_and_no_slot(pg: Pg) {
+    let now = pg.now();
+    let wait = |reason, on_room| Entry::Wait { reason, due_at: Some(now + Duration::hours(1)), on_room };
+    let waits = [
+        ("retry", wait(WaitReason::Retry, false)),
+        ("slot", wait(WaitReason::RateLimited, false)),
+        ("scheduled", wait(WaitReason::Scheduled, false)),
+        ("room", wait(WaitReason::RateLimited, true)),
+    ];
+    for (id, entry) in waits {
+        assert_eq!(pg.admit(job(id), entry).await, Admitted::Stored);
+    }
+    assert_eq!(pg.upkeep.put_forward(Duration::hours(1)).await.unwrap(), 2);
+    let mut due = ids(&pg.upkeep.release_due(now, 10).await.unwrap());
+    due.sort();
+    assert_eq!(due, ["retry", "slot"]);
+}
+
 pub async fn what_waits_for_room_is_released_by_account_and_priority(pg: Pg) {
     let bulk = |id: &str| Job { priority: Priority::Bulk, ..job(id) };
     let other = |id: &str| Job { account: "other".into(), ..job(id) };

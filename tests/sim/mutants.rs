@@ -214,6 +214,10 @@ impl Upkeep for Lazy {
         self.inner.prune_feedback(before, limit)
     }
 
+    fn put_forward(&self, by: chrono::TimeDelta) -> Boxed<'_, Result<u64, LedgerError>> {
+        self.inner.put_forward(by)
+    }
+
     fn look_again(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
         self.inner.look_again(now, limit)
     }

@@ -4,6 +4,7 @@
 mod accounts;
 mod aside;
 mod balance;
+mod clock;
 mod events;
 mod expire;
 mod gauges;
@@ -54,6 +55,7 @@ impl Duties {
         if desk.settings.events {
             duties.tasks.spawn(events::run(desk.clone(), stop.clone()));
         }
+        duties.tasks.spawn(clock::run(desk.clone(), stop.clone()));
         if let Some(every) = desk.settings.balance_every {
             duties.tasks.spawn(balance::run(desk.clone(), every, stop.clone()));
         }

@@ -64,6 +64,19 @@ impl Tables {
         due.iter().map(|row| released(row, &bound)).collect()
     }
 
+    pub fn put_forward(&mut self, by: chrono::TimeDelta) -> u64 {
+        let waits = |row: &&mut JobRow| {
+            let measured = matches!(row.wait_reason, Some(WaitReason::Retry | WaitReason::RateLimited));
+            row.state == State::Waiting && !row.on_room && measured
+        };
+        let mut moved = 0;
+        for row in self.jobs.values_mut().filter(waits) {
+            row.due_at = row.due_at.map(|due| due - by);
+            moved += u64::from(row.due_at.is_some());
+        }
+        moved
+    }
+
     pub fn wake(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, Priority)> {
         let clock = |row: &JobRow| if row.wait_reason == Some(WaitReason::QuietHours) { at } else { now };
         let due = |row: &JobRow| !row.on_room && row.due_at.is_some_and(|due| due <= clock(row)) && sleeps(row);

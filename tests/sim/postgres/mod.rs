@@ -226,6 +226,10 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("prune feedback", move |tables, _| Ok(tables.prune_feedback(before, limit))))
     }
 
+    fn put_forward(&self, by: chrono::TimeDelta) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.statement("put forward", move |tables, _| Ok(tables.put_forward(by))))
+    }
+
     fn look_again(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
         Box::pin(self.statement("look again", move |tables, now| Ok(tables.look_again(at, limit, now))))
     }

@@ -4,6 +4,7 @@ use anyhow::bail;
 use chrono::SecondsFormat;
 use clap::Args;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::mask_all;
 use super::story::tell;
@@ -35,7 +36,7 @@ pub(super) struct ShowArgs {
 #[derive(Serialize)]
 struct Whole {
     #[serde(flatten)]
-    job: JobInfo,
+    job: Map<String, Value>,
     attempts: Vec<AttemptInfo>,
     receipts: Vec<ReceiptInfo>,
     replies: Vec<ReplyInfo>,
@@ -57,9 +58,18 @@ pub(super) async fn run(args: ShowArgs, store: &Store, config: &Config, as_json:
     let story = explain::story(&dossier, &manner(config, &dossier.job.account, as_json));
     let Dossier { job, attempts, receipts, replies, .. } = dossier;
     match as_json {
-        true => output::json(&Whole { job, attempts, receipts, replies, story }),
+        true => output::json(&Whole { job: facts(&job)?, attempts, receipts, replies, story }),
         false => output::line(&tell(&job, &story)),
     }
+}
+
+/// The job's own row. Its count of attempts is `attempts_spent`, as in the API: `attempts` are the requests.
+fn facts(job: &JobInfo) -> serde_json::Result<Map<String, Value>> {
+    let Value::Object(mut facts) = serde_json::to_value(job)? else { return Ok(Map::new()) };
+    if let Some(count) = facts.remove("attempts") {
+        facts.insert("attempts_spent".into(), count);
+    }
+    Ok(facts)
 }
 
 /// Programs get times as they stand in JSON.

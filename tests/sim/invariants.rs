@@ -120,7 +120,9 @@ impl Evidence<'_> {
         if self.calls_of(id).any(|call| row.job.is_expired(call.wall)) {
             complain("it was submitted after its expiry");
         }
-        if self.calls_of(id).any(|call| row.job.not_before.is_some_and(|from| call.wall < from)) {
+        // Its turn may have come while the clock was put on, and the clock been put right meanwhile.
+        let put_on = self.story.put_on();
+        if self.calls_of(id).any(|call| row.job.not_before.is_some_and(|from| call.wall + put_on < from)) {
             complain("it was submitted too early");
         }
         let quiet = |call: &Call| self.story.settings.quiet.ends(row.job.priority, call.wall).is_some();

@@ -93,7 +93,8 @@ fn drained_in_order(stage: &Stage) {
         let far = taken.iter().enumerate().find(|(place, (_, n))| n.abs_diff(*place) > EACH / 2);
         assert!(far.is_none(), "{account}: {far:?}");
         let took = taken[EACH - 1].0 - taken[0].0;
-        assert!(took > EACH as f64 / 100.0 * 0.8, "{account}: {EACH} jobs within {took:.2} s");
+        // A machine that stalls lets requests bunch up on their way; without the limit it is a moment.
+        assert!(took > EACH as f64 / 100.0 * 0.3, "{account}: {EACH} jobs within {took:.2} s");
     }
 }
 

@@ -20,7 +20,7 @@ pub use binary::{Ended, Run, dispatcher};
 pub use database::TestDb;
 
 /// Nothing here takes longer, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 

@@ -120,9 +120,9 @@ impl Evidence<'_> {
         if self.calls_of(id).any(|call| row.job.is_expired(call.wall)) {
             complain("it was submitted after its expiry");
         }
-        // Its turn may have come while the clock was put on, and the clock been put right meanwhile.
-        let put_on = self.story.put_on();
-        if self.calls_of(id).any(|call| row.job.not_before.is_some_and(|from| call.wall + put_on < from)) {
+        // Its turn may have come while the clock was put on, or before it was put back.
+        let latest = |call: &Call| call.wall.max(crate::world::epoch() + call.at) + self.story.put_on();
+        if self.calls_of(id).any(|call| row.job.not_before.is_some_and(|from| latest(call) < from)) {
             complain("it was submitted too early");
         }
         let quiet = |call: &Call| self.story.settings.quiet.ends(row.job.priority, call.wall).is_some();

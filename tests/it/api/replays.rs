@@ -14,6 +14,8 @@ use crate::support::{becomes, eventually, job, number};
 async fn with_failures(failing: usize) -> Stage {
     let mut stage = Stage::new().await;
     with_tokens(&mut stage);
+    // As many refusals in a row would pause the account.
+    stage.set("accounts.main.pause_after_refusals", "0");
     stage.start().await;
     for n in 0..failing {
         stage.gateway.script(&number(n), vec![Scripted::Code(4070, "签名格式不正确".into())]);
@@ -168,7 +170,8 @@ async fn it_goes_on_where_it_was_after_a_kill() {
     let process = stage.process();
     process.ready().await;
     let api = Client::of_process(&process);
-    let order = json!({"filter": {"state": "failed"}, "rate": "20/s"});
+    // Slow: nobody is quick enough to kill it half-way else.
+    let order = json!({"filter": {"state": "failed"}, "rate": "5/s"});
     assert_eq!(api.post("token-of-alice", "/replays", &order).await.0, 201);
     eventually("some are sent", async || match stage.db.count("jobs where requests = 2").await {
         0..=3 => Err(()),
@@ -179,6 +182,7 @@ async fn it_goes_on_where_it_was_after_a_kill() {
     assert!(stage.db.count("replay_jobs where result = 'pending'").await > 0, "killed half-way");
     // A kill between the commit and the publish of a release leaves jobs that are found again later.
     stage.tempo.lost = Duration::from_secs(1);
+    stage.db.execute("update replays set rate = 1000").await;
     stage.start().await;
     becomes("all are sent", 0, async || stage.db.count("replay_jobs where result = 'pending'").await).await;
     let tried = async || (stage.db.count("jobs where requests = 2").await, stage.db.states().await);

@@ -314,6 +314,11 @@ impl Pacer {
         self.told.push((ticket, Turn::Park(park)));
     }
 
+    /// Postgres has not parked a job that was told to park: its message was a copy. Nobody waits behind it.
+    pub fn not_parked(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
+        self.tails.not_parked(mobile, priority, seq);
+    }
+
     /// Jobs that a former owner of this shard has parked, so that newcomers go behind them.
     pub fn restore_parked(&mut self, mobile: Mobile, priority: Priority, former: Former) {
         self.tails.restore(mobile, priority, former);

@@ -1,7 +1,7 @@
 //! Which numbers have jobs parked for a limiter, and where the last of them stands: a newcomer of
 //! the same number and priority goes behind it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::bucket::Tick;
@@ -12,6 +12,10 @@ use crate::domain::mobile::Mobile;
 /// A parked job that has not come back this long after its slot is not waited for any more: it was
 /// cancelled or has expired.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// So many that came back last are remembered for each number: a job may be released twice, and its second
+/// copy is not another one's return.
+const COPIES: usize = 32;
 
 /// Where a parked job stands.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,8 @@ struct Tail {
     /// Jobs that had come back and were parked again, or were held, by their place. Those behind them may
     /// be on their way, and must not go first.
     again: BTreeMap<i64, Place>,
+    /// Those that came back last.
+    back: VecDeque<i64>,
     former: Option<FormerOwner>,
 }
 
@@ -54,7 +60,7 @@ struct FormerOwner {
 
 impl Tail {
     fn at(last: Place) -> Tail {
-        Tail { last, jobs: 0, again: BTreeMap::new(), former: None }
+        Tail { last, jobs: 0, again: BTreeMap::new(), back: VecDeque::new(), former: None }
     }
 }
 
@@ -84,6 +90,7 @@ impl Tails {
         let key = (request.mobile.as_u64(), request.priority);
         let tail = self.tails.entry(key).or_insert_with(|| Tail::at(place));
         tail.jobs += 1;
+        tail.back.retain(|seq| *seq != request.seq);
         // One that had waited in memory when its number's window was full stands before others that
         // were parked behind it long ago, and that come back first.
         if request.standing != Standing::New || place.reason == WaitReason::NumberLimit {
@@ -125,6 +132,23 @@ impl Tails {
 
     /// A parked job has come back.
     pub fn returned(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
+        let Some(tail) = self.tails.get_mut(&(mobile.as_u64(), priority)) else { return };
+        if tail.back.contains(&seq) {
+            return;
+        }
+        if tail.back.len() == COPIES {
+            tail.back.pop_front();
+        }
+        tail.back.push_back(seq);
+        self.one_less(mobile, priority, seq);
+    }
+
+    /// Postgres has not parked the job of that place: it was a copy of another.
+    pub fn not_parked(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
+        self.one_less(mobile, priority, seq);
+    }
+
+    fn one_less(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
         let key = (mobile.as_u64(), priority);
         let Some(tail) = self.tails.get_mut(&key) else { return };
         tail.jobs = tail.jobs.saturating_sub(1);
@@ -140,5 +164,75 @@ impl Tails {
             self.sweep_at = now + GRACE;
             self.tails.retain(|_, tail| now < tail.last.due + GRACE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NORMAL: Priority = Priority::Normal;
+
+    fn mobile() -> Mobile {
+        Mobile::parse("13800000001").unwrap()
+    }
+
+    fn request(seq: i64, standing: Standing) -> Request {
+        let (mobile, priority) = (mobile(), NORMAL);
+        Request { ticket: 0, mobile, account: 0, priority, seq, standing, expires: None, quiet: None, keep: false }
+    }
+
+    fn on_room() -> Place {
+        Place { due: Tick::ZERO, on_room: true, reason: WaitReason::RateLimited }
+    }
+
+    /// What a former owner parked: so many, the first at this place.
+    fn restored(first_seq: i64, jobs: u32) -> Tails {
+        let mut tails = Tails::default();
+        let Place { due, on_room, reason } = on_room();
+        tails.restore(mobile(), NORMAL, Former { due, on_room, reason, jobs, first_seq, published: None });
+        tails
+    }
+
+    #[test]
+    fn a_copy_that_was_parked_for_nothing_stands_before_nobody() {
+        let mut tails = restored(PLACES, 1);
+        // Its message, which the former owner could not acknowledge.
+        let copy = request(tails.place(mobile(), NORMAL, None).unwrap(), Standing::Before);
+        tails.parked(&copy, on_room());
+        let first = request(PLACES, Standing::Released);
+        assert!(tails.to_follow(&first, Tick::ZERO).is_some());
+        tails.not_parked(mobile(), NORMAL, copy.seq);
+        assert!(tails.to_follow(&first, Tick::ZERO).is_none());
+        tails.returned(mobile(), NORMAL, first.seq);
+        assert!(tails.tails.is_empty());
+    }
+
+    #[test]
+    fn the_second_copy_of_a_released_job_is_not_another_ones_return() {
+        let mut tails = restored(PLACES, 2);
+        tails.returned(mobile(), NORMAL, PLACES);
+        tails.returned(mobile(), NORMAL, PLACES);
+        let newcomer = request(PLACES + 2, Standing::New);
+        assert!(tails.to_follow(&newcomer, Tick::ZERO).is_some(), "the other one is still parked");
+        // The copy is parked for nothing.
+        tails.parked(&request(PLACES, Standing::Released), on_room());
+        tails.not_parked(mobile(), NORMAL, PLACES);
+        assert!(tails.to_follow(&newcomer, Tick::ZERO).is_some());
+        tails.returned(mobile(), NORMAL, PLACES + 1);
+        assert!(tails.to_follow(&newcomer, Tick::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_job_that_is_parked_again_comes_back_again() {
+        let mut tails = restored(PLACES, 1);
+        tails.parked(&request(PLACES + 1, Standing::New), on_room());
+        for _ in 0..3 {
+            tails.returned(mobile(), NORMAL, PLACES);
+            tails.parked(&request(PLACES, Standing::Released), on_room());
+        }
+        tails.returned(mobile(), NORMAL, PLACES);
+        tails.returned(mobile(), NORMAL, PLACES + 1);
+        assert!(tails.tails.is_empty());
     }
 }

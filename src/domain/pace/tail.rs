@@ -26,12 +26,20 @@ pub(super) struct Place {
     pub on_room: bool,
     /// What for.
     pub reason: WaitReason,
+    /// The account whose room it waits for, where that is known.
+    pub account: Option<usize>,
 }
 
 impl Place {
-    /// Where `park` puts a job.
-    pub fn of(park: Park, now: Tick) -> Place {
-        Place { due: park.due.unwrap_or(now), on_room: park.on_room, reason: park.reason }
+    /// Where `park` puts a job of that account.
+    pub fn of(park: Park, account: usize, now: Tick) -> Place {
+        let Park { reason, due, on_room } = park;
+        Place { due: due.unwrap_or(now), on_room, reason, account: Some(account) }
+    }
+
+    /// Both waited for the same room, which lets them out in order: who is let out has nobody before it.
+    fn shares_room(&self, other: &Place) -> bool {
+        self.on_room && other.on_room && self.account.is_some() && self.account == other.account
     }
 }
 
@@ -75,14 +83,15 @@ pub(super) struct Tails {
 }
 
 impl Tails {
-    /// The parked job that `request` must go behind, if there is one.
-    pub fn to_follow(&self, request: &Request, now: Tick) -> Option<Place> {
+    /// The parked job that `request`, which has come back from `own`, must go behind, if there is one.
+    pub fn to_follow(&self, request: &Request, own: Option<Place>, now: Tick) -> Option<Place> {
         let tail = self.tails.get(&(request.mobile.as_u64(), request.priority))?;
         if request.standing == Standing::New {
             return (tail.jobs > 0 && now < tail.last.due + GRACE).then_some(tail.last);
         }
         let before = tail.again.range(..request.seq).rev().map(|(_, again)| again);
-        before.into_iter().find(|again| now < again.due + GRACE).copied()
+        let holds = |again: &&Place| now < again.due + GRACE && !own.is_some_and(|own| own.shares_room(again));
+        before.into_iter().find(holds).copied()
     }
 
     /// `request` is parked at `place`.
@@ -105,7 +114,7 @@ impl Tails {
     /// each for another reason: they make one tail.
     pub fn restore(&mut self, mobile: Mobile, priority: Priority, former: Former) {
         let Former { due, on_room, reason, jobs, first_seq, published } = former;
-        let place = Place { due, on_room, reason };
+        let place = Place { due, on_room, reason, account: None };
         let tail = self.tails.entry((mobile.as_u64(), priority)).or_insert_with(|| Tail::at(place));
         tail.jobs += jobs;
         if due >= tail.last.due {
@@ -130,17 +139,17 @@ impl Tails {
         Some(owner.next_place - 1)
     }
 
-    /// A parked job has come back.
-    pub fn returned(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
-        let Some(tail) = self.tails.get_mut(&(mobile.as_u64(), priority)) else { return };
+    /// A parked job has come back; from where, if it was parked again.
+    pub fn returned(&mut self, mobile: Mobile, priority: Priority, seq: i64) -> Option<Place> {
+        let tail = self.tails.get_mut(&(mobile.as_u64(), priority))?;
         if tail.back.contains(&seq) {
-            return;
+            return None;
         }
         if tail.back.len() == COPIES {
             tail.back.pop_front();
         }
         tail.back.push_back(seq);
-        self.one_less(mobile, priority, seq);
+        self.one_less(mobile, priority, seq)
     }
 
     /// Postgres has not parked the job of that place: it was a copy of another.
@@ -148,14 +157,15 @@ impl Tails {
         self.one_less(mobile, priority, seq);
     }
 
-    fn one_less(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
+    fn one_less(&mut self, mobile: Mobile, priority: Priority, seq: i64) -> Option<Place> {
         let key = (mobile.as_u64(), priority);
-        let Some(tail) = self.tails.get_mut(&key) else { return };
+        let tail = self.tails.get_mut(&key)?;
         tail.jobs = tail.jobs.saturating_sub(1);
-        tail.again.remove(&seq);
+        let place = tail.again.remove(&seq);
         if tail.jobs == 0 {
             self.tails.remove(&key);
         }
+        place
     }
 
     /// Forgets what nothing will come back from. A full pass each minute.
@@ -183,13 +193,13 @@ mod tests {
     }
 
     fn on_room() -> Place {
-        Place { due: Tick::ZERO, on_room: true, reason: WaitReason::RateLimited }
+        Place { due: Tick::ZERO, on_room: true, reason: WaitReason::RateLimited, account: Some(0) }
     }
 
     /// What a former owner parked: so many, the first at this place.
     fn restored(first_seq: i64, jobs: u32) -> Tails {
         let mut tails = Tails::default();
-        let Place { due, on_room, reason } = on_room();
+        let Place { due, on_room, reason, .. } = on_room();
         tails.restore(mobile(), NORMAL, Former { due, on_room, reason, jobs, first_seq, published: None });
         tails
     }
@@ -201,9 +211,9 @@ mod tests {
         let copy = request(tails.place(mobile(), NORMAL, None).unwrap(), Standing::Before);
         tails.parked(&copy, on_room());
         let first = request(PLACES, Standing::Released);
-        assert!(tails.to_follow(&first, Tick::ZERO).is_some());
+        assert!(tails.to_follow(&first, None, Tick::ZERO).is_some());
         tails.not_parked(mobile(), NORMAL, copy.seq);
-        assert!(tails.to_follow(&first, Tick::ZERO).is_none());
+        assert!(tails.to_follow(&first, None, Tick::ZERO).is_none());
         tails.returned(mobile(), NORMAL, first.seq);
         assert!(tails.tails.is_empty());
     }
@@ -214,13 +224,13 @@ mod tests {
         tails.returned(mobile(), NORMAL, PLACES);
         tails.returned(mobile(), NORMAL, PLACES);
         let newcomer = request(PLACES + 2, Standing::New);
-        assert!(tails.to_follow(&newcomer, Tick::ZERO).is_some(), "the other one is still parked");
+        assert!(tails.to_follow(&newcomer, None, Tick::ZERO).is_some(), "the other one is still parked");
         // The copy is parked for nothing.
         tails.parked(&request(PLACES, Standing::Released), on_room());
         tails.not_parked(mobile(), NORMAL, PLACES);
-        assert!(tails.to_follow(&newcomer, Tick::ZERO).is_some());
+        assert!(tails.to_follow(&newcomer, None, Tick::ZERO).is_some());
         tails.returned(mobile(), NORMAL, PLACES + 1);
-        assert!(tails.to_follow(&newcomer, Tick::ZERO).is_none());
+        assert!(tails.to_follow(&newcomer, None, Tick::ZERO).is_none());
     }
 
     #[test]
@@ -234,5 +244,20 @@ mod tests {
         tails.returned(mobile(), NORMAL, PLACES);
         tails.returned(mobile(), NORMAL, PLACES + 1);
         assert!(tails.tails.is_empty());
+    }
+
+    #[test]
+    fn who_is_let_out_of_a_room_waits_for_nobody_who_is_gone() {
+        let mut tails = Tails::default();
+        let (gone, next) = (request(1, Standing::Released), request(2, Standing::Released));
+        // Its slot is hours away, and it has expired meanwhile.
+        let far = Place { due: Tick::from_secs(10_000), ..on_room() };
+        tails.parked(&gone, far);
+        assert!(tails.to_follow(&next, None, Tick::ZERO).is_some(), "it may be on its way");
+        tails.parked(&next, far);
+        let own = tails.returned(mobile(), NORMAL, next.seq);
+        assert!(tails.to_follow(&next, own, Tick::ZERO).is_none(), "the room would have let the other out first");
+        let elsewhere = own.map(|own| Place { account: Some(1), ..own });
+        assert!(tails.to_follow(&next, elsewhere, Tick::ZERO).is_some(), "another account's room says nothing");
     }
 }

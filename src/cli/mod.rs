@@ -1,7 +1,6 @@
 //! The command line: a file per command. Tables are for people, `--json` is for programs.
 
 pub mod accounts;
-mod actor;
 pub mod check;
 pub mod completions;
 mod connect;

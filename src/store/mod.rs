@@ -23,4 +23,3 @@ mod upkeep;
 pub use connect::{MigrationError, Store};
 pub use lease::ShardLease;
 pub use probe::{ProbeError, probe};
-pub use suppressions::Act;

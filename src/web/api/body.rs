@@ -175,7 +175,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A string, or an array of up to `most` strings, without NUL.
+    /// A string, or an array of 1 to `most` strings, without NUL. An empty one is refused: it would select
+    /// everything where nothing was meant.
     pub fn texts(&mut self, name: &str, most: usize) -> Result<Vec<String>, Problem> {
         let text = |value: Json| match value {
             Json::Text(text) if !text.contains('\0') => Some(text.into_owned()),
@@ -183,10 +184,10 @@ impl<'a> Fields<'a> {
         };
         let found = match self.take(name) {
             None => Some(Vec::new()),
-            Some(Json::List(items)) if items.len() <= most => items.into_iter().map(text).collect(),
+            Some(Json::List(items)) if (1..=most).contains(&items.len()) => items.into_iter().map(text).collect(),
             Some(one) => text(one).map(|text| vec![text]),
         };
-        found.ok_or_else(|| self.wrong(name, &format!("a string, or an array of up to {most} strings, without NUL")))
+        found.ok_or_else(|| self.wrong(name, &format!("a string, or an array of 1 to {most} strings, without NUL")))
     }
 
     /// The fields of an object.

@@ -3,7 +3,7 @@
 use crate::support::{Run, TestDb, dispatcher};
 
 fn on(db: &TestDb, arguments: &[&str]) -> Run {
-    dispatcher(arguments).postgres(db.url()).env("USER", "alice")
+    dispatcher(arguments).postgres(db.url()).env("SUDO_USER", "alice")
 }
 
 /// An undelivered job with a receipt, a contradiction and a reply, and a receipt of a stranger.

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::parts;
+use super::reload::{Asking, Silent};
 use crate::broker::{JobPublisher, Message};
 use crate::config::{self, Config};
 use crate::dispatch::ports::{Boxed, LedgerError, Upkeep};
@@ -34,6 +36,7 @@ pub(super) struct Daemon {
     publisher: Arc<JobPublisher>,
     known: RwLock<Known>,
     permits: Arc<Semaphore>,
+    reload: Asking,
 }
 
 /// What a reload of the configuration changes.
@@ -41,18 +44,23 @@ pub(super) struct Daemon {
 struct Known {
     rules: Arc<Rules>,
     accounts: Vec<String>,
+    drain: Duration,
 }
 
 impl Known {
     fn of(config: &Config) -> Known {
-        Known { rules: Arc::new(parts::rules(config)), accounts: config.accounts.keys().cloned().collect() }
+        Known {
+            rules: Arc::new(parts::rules(config)),
+            accounts: config.accounts.keys().cloned().collect(),
+            drain: config.drain_timeout,
+        }
     }
 }
 
 impl Daemon {
-    pub fn new(config: &Config, store: Store, publisher: Arc<JobPublisher>) -> Self {
+    pub fn new(config: &Config, store: Store, publisher: Arc<JobPublisher>, reload: Asking) -> Self {
         let known = RwLock::new(Known::of(config));
-        Daemon { store, publisher, known, permits: Arc::new(Semaphore::new(AT_A_TIME)) }
+        Daemon { store, publisher, known, permits: Arc::new(Semaphore::new(AT_A_TIME)), reload }
     }
 
     /// Another configuration is in force.
@@ -228,6 +236,26 @@ impl Backend for Daemon {
             } else {
                 store.operate_resume(&by, &account).await?
             })
+        })
+    }
+
+    fn reload(&self, act: Act) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            let asked = self.reload.ask(self.known().drain).await.map_err(|silent| match silent {
+                Silent::Busy => Trouble::Conflict("another reload is under way: wait for it".into()),
+                Silent::Slow => Trouble::Unavailable("it takes long: the daemon's log will say how it ended".into()),
+            })?;
+            let changed = asked.map_err(Trouble::Refused)?;
+            let (store, keys) = (self.store.clone(), changed.clone());
+            let noted = self.apart("Postgres", async move {
+                let (target, count) = (serde_json::json!({ "changed": keys }), keys.len() as i64);
+                Ok(store.note(&operator(act), "reload", &target, count).await?)
+            });
+            // It is done, with Postgres or without.
+            if let Err(trouble) = noted.await {
+                warn!(?trouble, "a reload could not be noted in `operations`");
+            }
+            Ok(changed)
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 mod actor;
+mod admin;
 pub mod check;
 pub mod completions;
 mod connect;
@@ -14,6 +15,7 @@ mod output;
 mod parse;
 pub mod receipts;
 pub mod rejections;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod send;
@@ -74,6 +76,7 @@ enum Command {
     Receipts(receipts::ReceiptsArgs),
     Suppressions(suppressions::SuppressionsArgs),
     Forget(forget::ForgetArgs),
+    Reload(reload::ReloadArgs),
     Top(top::TopArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Completions(completions::CompletionsArgs),
@@ -104,6 +107,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Receipts(args) => single(receipts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Suppressions(args) => single(suppressions::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Forget(args) => single(forget::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Reload(args) => {
+            let loaded = config::load(cli.config.as_deref(), config::environment(), args.needs());
+            single(reload::run(args, loaded, json))
+        }
         Command::Top(args) => single(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),

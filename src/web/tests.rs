@@ -83,6 +83,10 @@ impl Backend for Empty {
     fn set_paused(&self, _: Act, _: String, _: bool) -> Answer<'_, bool> {
         Box::pin(async { Ok(true) })
     }
+
+    fn reload(&self, _: Act) -> Answer<'_, Vec<String>> {
+        Box::pin(async { Err(Trouble::Refused(vec!["one".into(), "two".into()])) })
+    }
 }
 
 fn api() -> Api {
@@ -209,6 +213,8 @@ async fn an_api_call_is_refused_for_what_is_wrong_with_it() {
         ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"state\":[\"expired\"]}}", 422),
         ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"id\":[\"a\"],\"code\":4030}}", 409),
         ("GET /api/v1/replays/seven", "look-token", "", "", 404),
+        ("POST /api/v1/reload", "look-token", "", "", 403),
+        ("POST /api/v1/reload", "act-token", "", "", 422),
         ("POST /api/v1/jobs", "act-token", json, "", 400),
         ("POST /api/v1/jobs", "act-token", json, "[]", 422),
         ("POST /api/v1/jobs", "act-token", json, "[1]", 422),

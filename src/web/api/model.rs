@@ -180,6 +180,13 @@ pub struct AccountChange {
     pub changed: bool,
 }
 
+/// Another configuration is in force.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Reloaded {
+    /// The keys that changed, by their full paths; without any, nothing was disturbed.
+    pub changed: Vec<String>,
+}
+
 /// Jobs that RabbitMQ has confirmed.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Published {

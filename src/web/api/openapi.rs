@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{accounts, jobs, publish, replays};
+use super::{accounts, jobs, publish, reload, replays};
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_json().unwrap_or_default());
 
@@ -29,6 +29,7 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_j
         accounts::list,
         accounts::pause,
         accounts::resume,
+        reload::reload,
     ),
     security(("token" = [])),
     modifiers(&Token),

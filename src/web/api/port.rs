@@ -90,6 +90,8 @@ pub enum Trouble {
     Unreadable(String),
     /// A value makes no sense: 422.
     Invalid(String),
+    /// The new configuration cannot be taken up, for these reasons: 422.
+    Refused(Vec<String>),
 }
 
 /// An answer of the daemon.
@@ -121,4 +123,6 @@ pub trait Backend: Send + Sync {
     fn accounts(&self) -> Answer<'_, model::AccountList>;
     /// Pauses an account, or ends its pause. False if it was so already.
     fn set_paused(&self, act: Act, account: String, paused: bool) -> Answer<'_, bool>;
+    /// Reads the configuration again and takes it up. The keys that changed.
+    fn reload(&self, act: Act) -> Answer<'_, Vec<String>>;
 }

@@ -19,10 +19,10 @@ use crate::domain::job::Job;
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
 use crate::store::Store;
-use crate::store::operate::{Acted, Control, Controlled, Operator, ReplayInfo, ReplayOrder, Verdict, Via};
+use crate::store::operate::{Acted, Control, Controlled, Operator, ReplayInfo, ReplayOrder, ReplayedJob, Verdict, Via};
 use crate::store::query::{AttemptInfo, JobFilter, JobInfo, ReceiptInfo, ReplyInfo};
 use crate::web::api::model;
-use crate::web::api::port::{Act, Answer, Backend, Filter, PageOf, ReplayAsked, Steer, Trouble};
+use crate::web::api::port::{Act, Answer, Backend, Filter, PageOf, ReplayAsked, ReplayPage, Steer, Trouble};
 use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 
 /// An answer that takes longer is a 503.
@@ -188,6 +188,18 @@ impl Backend for Daemon {
         self.apart("Postgres", async move { store.find_replay(id).await?.map(replay).ok_or_else(no_replay) })
     }
 
+    fn replay_jobs(&self, id: i64, page: ReplayPage) -> Answer<'_, model::ReplayJobPage> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let (rows, next) = store.replay_jobs(id, page.result.as_deref(), page.after, page.limit).await?;
+            if rows.is_empty() && store.find_replay(id).await?.is_none() {
+                return Err(no_replay());
+            }
+            let jobs = rows.into_iter().map(replayed_job).collect();
+            Ok(model::ReplayJobPage { jobs, next_cursor: next.map(|position| position.to_string()) })
+        })
+    }
+
     fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()> {
         let store = self.store.clone();
         self.apart("Postgres", async move {
@@ -306,6 +318,11 @@ fn replay(info: ReplayInfo) -> model::Replay {
         updated_at: info.updated_at,
         finished_at: info.finished_at,
     }
+}
+
+fn replayed_job(row: ReplayedJob) -> model::ReplayedJob {
+    let ReplayedJob { position, job, from, result, code, at } = row;
+    model::ReplayedJob { position, job, from, result, code, at }
 }
 
 fn no_job() -> Trouble {

@@ -70,6 +70,7 @@ enum Command {
     Health(health::HealthArgs),
     Send(Box<send::SendArgs>),
     Jobs(jobs::JobsArgs),
+    #[command(visible_alias = "replays")]
     Replay(Box<replay::ReplayArgs>),
     Accounts(accounts::AccountsArgs),
     Rejections(rejections::RejectionsArgs),

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::api::port::{Act, Answer, Backend, PageOf, ReplayAsked, Steer, Trouble};
+use super::api::port::{Act, Answer, Backend, PageOf, ReplayAsked, ReplayPage, Steer, Trouble};
 use super::api::tokens::{Caller, Role, TokenEntry, Tokens};
 use super::api::{Api, model};
 use super::{Status, serve};
@@ -69,6 +69,10 @@ impl Backend for Empty {
     }
 
     fn replay(&self, _: i64) -> Answer<'_, model::Replay> {
+        Box::pin(async { Err(Trouble::Missing("no such replay".into())) })
+    }
+
+    fn replay_jobs(&self, _: i64, _: ReplayPage) -> Answer<'_, model::ReplayJobPage> {
         Box::pin(async { Err(Trouble::Missing("no such replay".into())) })
     }
 

@@ -11,4 +11,4 @@ mod replays;
 pub use forget::{Forgetting, Forgotten, Unsettled};
 pub use jobs::{Acted, Verdict};
 pub use notes::{Operator, Via};
-pub use replays::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview};
+pub use replays::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview, ReplayedJob};

@@ -44,6 +44,7 @@ pub(super) fn routes(api: Api) -> Router {
         .route("/jobs/{id}/resolve", post(jobs::resolve))
         .route("/replays", post(replays::begin))
         .route("/replays/{id}", get(replays::show))
+        .route("/replays/{id}/jobs", get(replays::jobs))
         .route("/replays/{id}/pause", post(replays::pause))
         .route("/replays/{id}/resume", post(replays::resume))
         .route("/replays/{id}/cancel", post(replays::cancel))

@@ -257,6 +257,32 @@ pub struct Replay {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+/// One job of a replay.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReplayedJob {
+    /// 1 for the first that goes.
+    pub position: i64,
+    /// Its id.
+    pub job: String,
+    /// Where it was when it was chosen.
+    pub from: String,
+    /// `pending`, `sent`, `skipped` (gone elsewhere meanwhile), or the state that it came to.
+    pub result: String,
+    /// The gateway's last answer, as of now.
+    pub code: Option<i64>,
+    /// When it was sent again or skipped.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// One page of a replay's jobs, in the order in which they go.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReplayJobPage {
+    /// The jobs.
+    pub jobs: Vec<ReplayedJob>,
+    /// For the next page, as `cursor`; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
 /// Failed jobs that are to be sent again.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -23,6 +23,7 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_j
         jobs::resolve,
         replays::begin,
         replays::show,
+        replays::jobs,
         replays::pause,
         replays::resume,
         replays::cancel,

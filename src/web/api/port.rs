@@ -66,6 +66,17 @@ pub struct ReplayAsked {
     pub expires_in: Option<Duration>,
 }
 
+/// One page of a replay's jobs.
+#[derive(Clone, Debug)]
+pub struct ReplayPage {
+    /// Those alone that came to it: a word of `replay_jobs.result`.
+    pub result: Option<String>,
+    /// How many: 1 to 1,000.
+    pub limit: u32,
+    /// Behind this position.
+    pub after: i64,
+}
+
 /// What is to become of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steer {
@@ -117,6 +128,8 @@ pub trait Backend: Send + Sync {
     fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun>;
     /// A replay and how far it is.
     fn replay(&self, id: i64) -> Answer<'_, model::Replay>;
+    /// One page of a replay's jobs, in order.
+    fn replay_jobs(&self, id: i64, page: ReplayPage) -> Answer<'_, model::ReplayJobPage>;
     /// Pauses a replay, lets it go on, or ends it.
     fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()>;
     /// All accounts, by name.

@@ -105,6 +105,16 @@ fn a_replay_is_looked_at_begun_and_steered() {
     assert_eq!((&shown["state"], &shown["results"]["pending"]), (&"paused".into(), &2.into()));
     assert!(on(db.url(), &["replay", "list"]).ok().contains("签名已报备"));
     assert!(on(db.url(), &["replay", "show", "1"]).ok().starts_with("replay 1: paused\n"));
+    let jobs = on(db.url(), &["replays", "show", "1", "--jobs", "--json"]).json();
+    assert_eq!(
+        (&jobs[0]["job"], &jobs[1]["job"], &jobs[1]["result"]),
+        (&"wait".into(), &"d1".into(), &"pending".into())
+    );
+    let page = on(db.url(), &["replay", "show", "1", "--jobs", "--limit", "1"]).run();
+    assert!(page.stdout.contains("wait") && !page.stdout.contains("d1"), "{page:?}");
+    assert!(page.stderr.contains("add --cursor 1"), "{page:?}");
+    assert!(on(db.url(), &["replay", "show", "1", "--jobs", "--cursor", "1"]).ok().contains("d1"));
+    assert_eq!(on(db.url(), &["replay", "show", "1", "--jobs", "--result", "sent"]).ok(), "nothing found\n");
     assert_eq!(on(db.url(), &["replay", "cancel", "1"]).ok(), "replay 1 is cancelled\n");
     assert_eq!(on(db.url(), &["replay", "resume", "1"]).run().code, 1);
     assert_eq!(on(db.url(), &["replay", "--code", "1"]).ok().lines().last(), Some("no replay was begun"));

@@ -3,6 +3,8 @@
 //! Every call runs as a task of its own: a client that goes away must not cut a statement short. Few
 //! run at a time, so that what hangs is bounded.
 
+mod shown;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
+use self::shown::{attempt, job, job_filter, receipt, rejection, replay, replayed_job, reply};
+use super::again::publish_again;
 use super::parts;
 use super::reload::{Asking, Silent};
 use crate::broker::{JobPublisher, Message};
@@ -19,14 +23,18 @@ use crate::domain::job::Job;
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
 use crate::store::Store;
-use crate::store::operate::{Acted, Control, Controlled, Operator, ReplayInfo, ReplayOrder, ReplayedJob, Verdict, Via};
-use crate::store::query::{AttemptInfo, JobFilter, JobInfo, ReceiptInfo, ReplyInfo};
+use crate::store::operate::{Acted, Control, Controlled, Operator, ReplayOrder, RetryChoice, Verdict, Via};
+use crate::store::query::{JobFilter, RejectionFilter};
 use crate::web::api::model;
-use crate::web::api::port::{Act, Answer, Backend, Filter, PageOf, ReplayAsked, ReplayPage, Steer, Trouble};
+use crate::web::api::port::{
+    Act, Answer, Backend, PageOf, Refused, RefusedPage, ReplayAsked, ReplayPage, RetryAsked, Steer, Trouble,
+};
 use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 
 /// An answer that takes longer is a 503.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Refused messages that one call publishes again, at most.
+const RETRIES_AT_ONCE: u32 = 1_000;
 /// Calls under way at a time.
 const AT_A_TIME: usize = 16;
 
@@ -216,6 +224,47 @@ impl Backend for Daemon {
         })
     }
 
+    fn rejections(&self, page: RefusedPage) -> Answer<'_, model::RejectionPage> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let cursor = page.cursor.map(|text| text.parse()).transpose();
+            let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
+            let Refused { reason, since, until, .. } = page.filter;
+            let found =
+                store.list_rejections(&RejectionFilter { reason, since, until, limit: page.limit, cursor }).await?;
+            let next_cursor = found.next.map(|cursor| cursor.to_string());
+            Ok(model::RejectionPage { rejections: found.rows.into_iter().map(rejection).collect(), next_cursor })
+        })
+    }
+
+    fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried> {
+        let (store, publisher) = (self.store.clone(), self.publisher.clone());
+        self.apart("Postgres or RabbitMQ", async move {
+            let Refused { ids, reason, since, until } = asked.filter;
+            let choice = RetryChoice { ids, reason, since, until, again: asked.again };
+            let found = store.preview_retry(&choice).await?;
+            let mut published = 0;
+            if !asked.dry_run && found.matched > 0 {
+                let range = (0, found.last);
+                let sent = publish_again(&store, &publisher, &operator(act), &choice, range, RETRIES_AT_ONCE).await;
+                published = match sent.map_err(|error| Trouble::Unavailable(format!("{error:#}")))? {
+                    Some((count, _)) => count as i64,
+                    None => 0,
+                };
+            }
+            Ok(model::Retried {
+                dry_run: asked.dry_run,
+                matched: found.matched,
+                already: found.already,
+                published,
+                left: (found.matched - published).max(0),
+                oldest: found.oldest,
+                newest: found.newest,
+                by_reason: found.by_reason,
+            })
+        })
+    }
+
     fn accounts(&self) -> Answer<'_, model::AccountList> {
         let (store, configured) = (self.store.clone(), self.known().accounts);
         self.apart("Postgres", async move {
@@ -299,32 +348,6 @@ fn no_replay() -> Trouble {
     Trouble::Missing("there is no such replay".into())
 }
 
-fn replay(info: ReplayInfo) -> model::Replay {
-    model::Replay {
-        id: info.id,
-        state: info.state,
-        note: info.note,
-        canary_state: info.canary_state,
-        actor: info.actor,
-        via: info.via,
-        reason: info.reason,
-        filter: info.filter,
-        rate: info.rate,
-        canary: info.canary,
-        expires_in_seconds: info.expires_in_seconds,
-        matched: info.matched,
-        results: info.results,
-        created_at: info.created_at,
-        updated_at: info.updated_at,
-        finished_at: info.finished_at,
-    }
-}
-
-fn replayed_job(row: ReplayedJob) -> model::ReplayedJob {
-    let ReplayedJob { position, job, from, result, code, at } = row;
-    model::ReplayedJob { position, job, from, result, code, at }
-}
-
 fn no_job() -> Trouble {
     let words = "no job has this id: it was not received yet, was refused (see `rejections`), or is older than \
          retention.jobs";
@@ -338,51 +361,4 @@ fn settled(acted: &[Acted], rule: &str) -> Result<(), Trouble> {
         Some(Acted::Not(state)) => Err(Trouble::Conflict(format!("the job is {state}: {rule}"))),
         Some(Acted::Missing) | None => Err(no_job()),
     }
-}
-
-fn job_filter(filter: Filter) -> JobFilter {
-    let Filter { ids, states, code, account, mobile, since, until } = filter;
-    JobFilter { ids, states, code, account, mobile, since, until, limit: 0, cursor: None }
-}
-
-fn job(info: JobInfo) -> model::Job {
-    let attempts = info.attempts;
-    let facts = model::JobFacts {
-        id: info.id,
-        account: info.account,
-        mobile: info.mobile,
-        priority: info.priority,
-        content: info.content,
-        template_id: info.template_id,
-        variables: info.variables,
-        state: info.state,
-        wait_reason: info.wait_reason,
-        due_at: info.due_at,
-        not_before: info.not_before,
-        expires_at: info.expires_at,
-        on_unknown: info.on_unknown,
-        code: info.code,
-        message: info.message,
-        smsid: info.smsid,
-        metadata: info.metadata,
-        published_at: info.published_at,
-        created_at: info.created_at,
-        updated_at: info.updated_at,
-    };
-    model::Job { facts, attempts }
-}
-
-fn attempt(info: AttemptInfo) -> model::Attempt {
-    let AttemptInfo { attempt, account, outcome, code, message, smsid, started_at, finished_at } = info;
-    model::Attempt { attempt, account, outcome, code, message, smsid, started_at, finished_at }
-}
-
-fn receipt(info: ReceiptInfo) -> model::Receipt {
-    let ReceiptInfo { smsid, mobile, code, message, reported_at, received_at, .. } = info;
-    model::Receipt { smsid, mobile, code, message, reported_at, received_at }
-}
-
-fn reply(info: ReplyInfo) -> model::Reply {
-    let ReplyInfo { mobile, content, smsid, replied_at, received_at, .. } = info;
-    model::Reply { mobile, content, smsid, replied_at, received_at }
 }

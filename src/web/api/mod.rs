@@ -10,6 +10,7 @@ mod openapi;
 pub mod port;
 mod publish;
 mod query;
+mod rejections;
 mod reload;
 mod replays;
 pub mod tokens;
@@ -51,6 +52,8 @@ pub(super) fn routes(api: Api) -> Router {
         .route("/accounts", get(accounts::list))
         .route("/accounts/{name}/pause", post(accounts::pause))
         .route("/accounts/{name}/resume", post(accounts::resume))
+        .route("/rejections", get(rejections::list))
+        .route("/rejections/retry", post(rejections::retry))
         .route("/reload", post(reload::reload))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)

@@ -180,6 +180,83 @@ pub struct AccountChange {
     pub changed: bool,
 }
 
+/// A refused message; the message itself is shown by `dispatcher rejections show`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Rejection {
+    /// Its number.
+    pub id: i64,
+    /// Why it was refused, a word.
+    pub reason: String,
+    /// The field, the problem and the cure; holds no text and no full number.
+    pub detail: String,
+    /// The length of its body.
+    pub bytes: i32,
+    /// When it came in.
+    pub received_at: DateTime<Utc>,
+    /// When somebody last published it again.
+    pub retried_at: Option<DateTime<Utc>>,
+}
+
+/// One page of the refused messages, newest first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RejectionPage {
+    /// The messages.
+    pub rejections: Vec<Rejection>,
+    /// For the next page, as `cursor`; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Refused messages that are to be published again.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryOrder {
+    /// Which; at least one condition.
+    pub filter: RetryFilter,
+    /// Only say what would be done.
+    pub dry_run: Option<bool>,
+    /// Also those that were published again before.
+    pub again: Option<bool>,
+    /// In your own words; kept in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Which refused messages. All conditions must hold.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryFilter {
+    /// Refused for this reason.
+    pub reason: Option<String>,
+    /// Received then or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Received before.
+    pub until: Option<DateTime<Utc>>,
+    /// Of these numbers, up to 10,000.
+    #[schema(max_items = 10000)]
+    pub id: Option<Vec<i64>>,
+}
+
+/// What a filter found, and what was published.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Retried {
+    /// Nothing was published.
+    pub dry_run: bool,
+    /// Messages that the filter found.
+    pub matched: i64,
+    /// Messages that were left out: they were published again before.
+    pub already: i64,
+    /// Messages that were published again; what is still no valid job is refused anew.
+    pub published: i64,
+    /// Messages that are left for the next request.
+    pub left: i64,
+    /// The earliest of those found.
+    pub oldest: Option<DateTime<Utc>>,
+    /// The latest.
+    pub newest: Option<DateTime<Utc>>,
+    /// How many with each reason.
+    pub by_reason: BTreeMap<String, i64>,
+}
+
 /// Another configuration is in force.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Reloaded {

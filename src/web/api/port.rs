@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::dispatch::ports::Boxed;
 use crate::domain::job::{Job, State, Timestamp};
-use crate::domain::message::Rules;
+use crate::domain::message::{RejectReason, Rules};
 use crate::domain::mobile::Mobile;
 use crate::domain::rate::Rate;
 
@@ -77,6 +77,41 @@ pub struct ReplayPage {
     pub after: i64,
 }
 
+/// Refused messages that are to be listed or published again. What is `None` or empty filters nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Refused {
+    /// Of these numbers.
+    pub ids: Vec<i64>,
+    /// Refused for this reason.
+    pub reason: Option<RejectReason>,
+    /// Received then or later.
+    pub since: Option<Timestamp>,
+    /// Received before.
+    pub until: Option<Timestamp>,
+}
+
+/// One page of the refused messages.
+#[derive(Clone, Debug)]
+pub struct RefusedPage {
+    /// Which.
+    pub filter: Refused,
+    /// How many: 1 to 1,000.
+    pub limit: u32,
+    /// Behind the page that gave this.
+    pub cursor: Option<String>,
+}
+
+/// Refused messages that are to be published again.
+#[derive(Clone, Debug)]
+pub struct RetryAsked {
+    /// Which; at least one condition.
+    pub filter: Refused,
+    /// Also those that were published again before.
+    pub again: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
 /// What is to become of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steer {
@@ -132,6 +167,10 @@ pub trait Backend: Send + Sync {
     fn replay_jobs(&self, id: i64, page: ReplayPage) -> Answer<'_, model::ReplayJobPage>;
     /// Pauses a replay, lets it go on, or ends it.
     fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()>;
+    /// One page of the refused messages, newest first; without the messages themselves.
+    fn rejections(&self, page: RefusedPage) -> Answer<'_, model::RejectionPage>;
+    /// Publishes refused messages again, 1,000 at most, or says what it would do.
+    fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried>;
     /// All accounts, by name.
     fn accounts(&self) -> Answer<'_, model::AccountList>;
     /// Pauses an account, or ends its pause. False if it was so already.

@@ -6,8 +6,9 @@ use std::fmt::Display;
 use axum::http::StatusCode;
 use chrono::DateTime;
 
-use super::port::{Filter, PageOf, ReplayPage};
+use super::port::{Filter, PageOf, Refused, RefusedPage, ReplayPage};
 use crate::domain::job::{State, Timestamp};
+use crate::domain::message::RejectReason;
 use crate::domain::mobile::Mobile;
 use crate::domain::replay;
 use crate::web::problem::Problem;
@@ -70,6 +71,36 @@ pub(super) fn replay_page(query: &str) -> Result<ReplayPage, Problem> {
         }
     }
     Ok(page)
+}
+
+/// The page of refused messages that the query string asks for.
+pub(super) fn refused_page(query: &str) -> Result<RefusedPage, Problem> {
+    let mut page = RefusedPage { filter: Refused::default(), limit: LIMIT, cursor: None };
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        take_refused(&mut page, &name, &value).map_err(bad)?;
+    }
+    Ok(page)
+}
+
+fn take_refused(page: &mut RefusedPage, name: &str, value: &str) -> Result<(), String> {
+    let wrong = |problem: String| format!("`{name}` {problem}");
+    match name {
+        "reason" => {
+            let reason = RejectReason::parse(value);
+            page.filter.reason = Some(reason.ok_or_else(|| wrong(format!("is none: use one of {}", reasons())))?);
+        }
+        "since" => page.filter.since = Some(time(value).map_err(|problem| wrong(problem.into()))?),
+        "until" => page.filter.until = Some(time(value).map_err(|problem| wrong(problem.into()))?),
+        "limit" => page.limit = limit(value).map_err(wrong)?,
+        "cursor" => page.cursor = Some(value.to_owned()),
+        _ => return Err("a parameter is not known: use reason, since, until, limit, cursor".into()),
+    }
+    Ok(())
+}
+
+/// The words for `reason`.
+pub(super) fn reasons() -> String {
+    RejectReason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn limit(value: &str) -> Result<u32, String> {

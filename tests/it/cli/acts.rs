@@ -86,6 +86,51 @@ async fn a_refused_message_is_sent_once_its_cause_is_mended() {
     stage.finish().await;
 }
 
+#[tokio::test]
+async fn refused_messages_are_chosen_by_filter_and_published_again_once() {
+    let mut stage = Stage::new().await;
+    stage.start().await;
+    let refused = |n: usize| {
+        let mut job = job(&format!("late-{n}"), &number(n));
+        job["account"] = "second".into();
+        job
+    };
+    let jobs: Vec<_> = (0..5).map(refused).collect();
+    stage.publish("normal", &jobs).await;
+    stage.broker.publish(&[Message::raw("normal.x", "no json")]).await;
+    becomes("the rejections", 6, async || stage.db.count("rejections").await).await;
+    stage.stop().await;
+    stage.set("accounts.second.api_id", "C00000001");
+    let key = stage.environment().into_iter().find(|(name, _)| name.ends_with("MAIN__API_KEY")).unwrap().1;
+    stage.set("accounts.second.api_key", &key);
+    stage.start().await;
+    let environment = stage.environment();
+    let retry = async |flags: &'static [&'static str]| {
+        let mut run = dispatcher(&["rejections", "retry", "--refused-for", "unknown_account", "--since", "1h"]);
+        run = flags.iter().fold(run, |run, flag| run.argument(flag));
+        run = environment.iter().fold(run, |run, (name, value)| run.env(name, value));
+        tokio::task::spawn_blocking(|| run.run()).await.unwrap()
+    };
+    let seen: serde_json::Value = serde_json::from_str(&retry(&["--dry-run", "--json"]).await.stdout).unwrap();
+    assert_eq!(
+        (&seen["matched"], &seen["published"], &seen["by_reason"]["unknown_account"]),
+        (&5.into(), &0.into(), &5.into())
+    );
+    assert_eq!(stage.db.count("rejections where retried_at is not null").await, 0);
+    // Two a second, so it takes more than one batch.
+    let done = retry(&["--rate", "2/s", "--reason", "account added"]).await;
+    assert_eq!((done.code, done.stdout.starts_with("published 5 messages again")), (0, true), "{done:?}");
+    stage.states("accepted 5").await;
+    let again = retry(&[]).await;
+    assert!(again.code == 0 && again.stderr.contains("left out: 5"), "{again:?}");
+    assert_eq!(stage.db.count("rejections where retried_at is not null").await, 5, "the other one is no match");
+    let noted =
+        "(select sum(count) as n from operations where action = 'retry' and reason = 'account added') s where n = 5";
+    assert_eq!(stage.db.count(noted).await, 1);
+    assert_eq!(stage.gateway.submissions().len(), 5);
+    stage.finish().await;
+}
+
 #[test]
 fn a_replay_is_looked_at_begun_and_steered() {
     let db = database();

@@ -155,7 +155,7 @@ impl Backend for Daemon {
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()> {
         let store = self.store.clone();
         self.apart("Postgres", async move {
-            let acted = store.cancel_jobs(&operator(act), &[id]).await?;
+            let acted = store.cancel_jobs(&operator(act), &[id], None).await?;
             settled(&acted, "only a job that is waiting or queued can be withdrawn")
         })
     }
@@ -164,7 +164,7 @@ impl Backend for Daemon {
         let store = self.store.clone();
         self.apart("Postgres", async move {
             let verdict = if sent { Verdict::Sent(smsid) } else { Verdict::NotSent };
-            let acted = store.resolve_jobs(&operator(act), &[id], &verdict).await?;
+            let acted = store.resolve_jobs(&operator(act), &[id], &verdict, None).await?;
             settled(&acted, "only a job in doubt can be resolved")
         })
     }

@@ -165,7 +165,7 @@ impl Store {
         sql.push(" or expires_at is null or expires_at > now())), begun as (insert into replays (actor, via, reason, ");
         sql.push("filter, rate, canary, canary_state, expires_in, matched) select ");
         sql.push_bind(by.actor.clone()).push(", ").push_bind(by.via.as_str()).push(", ");
-        sql.push_bind(by.reason.clone()).push(", ").push_bind(describe(order)).push("::jsonb, ");
+        sql.push_bind(by.reason.clone()).push(", ").push_bind(describe(&order.filter).to_string()).push("::jsonb, ");
         sql.push_bind(order.rate).push(", ").push_bind(i64::from(order.canary)).push(", ");
         sql.push_bind(if order.canary > 0 { "going" } else { "none" }).push(", make_interval(secs => ");
         sql.push_bind(expires_in).push("), count(*) from chosen having count(*) > 0 ");
@@ -305,8 +305,7 @@ impl ReplayPreview {
 }
 
 /// The filter for whoever reads it later: without a full number.
-fn describe(order: &ReplayOrder) -> String {
-    let filter = &order.filter;
+pub(super) fn describe(filter: &JobFilter) -> Value {
     let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
     let ids = (!filter.ids.is_empty()).then_some(filter.ids.len());
     json!({
@@ -318,7 +317,6 @@ fn describe(order: &ReplayOrder) -> String {
         "until": filter.until,
         "ids": ids,
     })
-    .to_string()
 }
 
 fn replay_info(row: &PgRow) -> sqlx::Result<ReplayInfo> {

@@ -57,6 +57,42 @@ fn doubts_are_resolved_one_or_many() {
     }
 }
 
+#[test]
+fn many_are_chosen_by_flags_looked_at_first_and_noted_once() {
+    let db = database();
+    // More than go in one statement.
+    db.execute(
+        "insert into jobs (id, seq, account, mobile, priority, content, state, on_unknown, digest, claim_id)
+         select 'many-' || n, n, 'main', '13800138009', 'high', 'x', 'in_doubt', 'hold', '\\x00', n
+         from generate_series(10, 1209) as n",
+    );
+    let resolve = ["jobs", "resolve", "--account", "main", "--since", "1h", "--not-sent"];
+    let seen = on(db.url(), &resolve).ok();
+    assert_eq!(seen, "jobs      1202\nin_doubt  1202\nnothing was changed: add --yes\n");
+    let done =
+        on(db.url(), &resolve).argument("--yes").argument("--reason").argument("outage").argument("--json").json();
+    assert_eq!((&done["matched"], &done["changed"], &done["dry_run"]), (&1202.into(), &1202.into(), &false.into()));
+    let noted =
+        "operations where action = 'resolve' and count = 1202 and reason = 'outage' and target ->> 'account' = 'main'";
+    assert_eq!((db.count(noted), db.count("operations")), (1, 1));
+    let cancel = ["jobs", "cancel", "--mobile", "13800138009"];
+    assert!(on(db.url(), &cancel).ok().contains("waiting   1200"));
+    assert!(on(db.url(), &cancel).argument("--yes").ok().contains("changed   1200;"));
+    assert_eq!(
+        db.count("operations where action = 'cancel' and count = 1200 and target ->> 'mobile' = '138****8009'"),
+        1
+    );
+    assert_eq!(db.count("jobs where state = 'cancelled'"), 1200, "another number is not touched");
+    for wrong in [
+        &["jobs", "cancel", "--state", "failed"][..],
+        &["jobs", "cancel", "wait", "--account", "main"],
+        &["jobs", "cancel"],
+        &["jobs", "resolve", "--account", "main", "--sent", "--smsid", "1"],
+    ] {
+        assert_eq!(on(db.url(), wrong).run().code, 2, "{wrong:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_refused_message_is_sent_once_its_cause_is_mended() {
     let mut stage = Stage::new().await;

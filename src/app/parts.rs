@@ -110,5 +110,7 @@ pub(super) fn rules(config: &Config) -> Rules {
         default_account: config.default_account_name().unwrap_or_default().to_owned(),
         accounts: config.accounts.keys().cloned().collect::<BTreeSet<_>>(),
         on_unknown: config.in_doubt.on_unknown,
+        checks: config.checks,
+        templates: config.templates.clone(),
     }
 }

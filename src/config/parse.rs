@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use crate::domain::message::MAX_TEMPLATE_ID;
+
 /// ihuyi's published address, over TLS.
 const SUBMIT_URL: &str = "https://106.ihuyi.com/webservice/sms.php?method=Submit";
 
@@ -100,6 +102,13 @@ pub(super) fn api_id(text: &str) -> Result<String, String> {
     match text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Ok(text.to_owned()),
         false => Err("is no APIID: copy it from ihuyi's console, C and digits or cf_ and a name".into()),
+    }
+}
+
+pub(super) fn template_id(text: &str) -> Result<String, String> {
+    match text.len() <= MAX_TEMPLATE_ID && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err("is no template's number: copy it from ihuyi's console".into()),
     }
 }
 

@@ -318,8 +318,8 @@ impl Desk {
     async fn submit(&self, attempt: &Attempt<'_>, permit: SemaphorePermit<'_>) -> Reply {
         let Parcel { job, account, pace, .. } = attempt.parcel;
         let departed = pace.now();
-        let Submitted { reply, left_at } =
-            self.ports.gateway.submit(*account, job.mobile, &job.payload, self.now()).await;
+        let payload = self.settings.rules.templates.resolve(&job.payload);
+        let Submitted { reply, left_at } = self.ports.gateway.submit(*account, job.mobile, &payload, self.now()).await;
         // Connecting takes its time: the number's next request keeps its distance from when this one left.
         let departed = left_at.map_or(departed, |at| pace.tick_at(at));
         drop(permit);

@@ -16,6 +16,8 @@ pub mod rate;
 pub mod receipt;
 pub mod replay;
 pub mod retry;
+pub mod template;
+pub mod text;
 pub mod uplink;
 pub mod verdict;
 pub mod wire;

@@ -229,7 +229,8 @@ impl Store {
                 let unreadable = || LedgerError::Refused("a parked job cannot be read".into());
                 Ok(ParkedJobs {
                     account: row.try_get("account").map_err(ledger_error)?,
-                    mobile: Mobile::parse(row.try_get("mobile").map_err(ledger_error)?).map_err(|_| unreadable())?,
+                    mobile: Mobile::parse_any(row.try_get("mobile").map_err(ledger_error)?)
+                        .map_err(|_| unreadable())?,
                     priority: Priority::parse(row.try_get("priority").map_err(ledger_error)?).ok_or_else(unreadable)?,
                     due_at: row.try_get("due_at").map_err(ledger_error)?,
                     on_room: row.try_get("on_room").map_err(ledger_error)?,

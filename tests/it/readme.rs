@@ -91,6 +91,8 @@ fn check(got: &BasicGetMessage) {
         default_account: "main".into(),
         accounts: ["main".to_owned()].into(),
         on_unknown: OnUnknown::Hold,
+        checks: Default::default(),
+        templates: Default::default(),
     };
     let job = message::decode(&got.delivery.data, &described, &rules).expect("publish.py publishes a valid job");
     assert_eq!(Some(job.id), described.message_id);

@@ -139,6 +139,8 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
             default_account: "main".into(),
             accounts: ["main".to_owned(), "backup".to_owned()].into(),
             on_unknown: OnUnknown::Hold,
+            checks: Default::default(),
+            templates: Default::default(),
         },
         accounts,
         mobile: Bucket { period: Duration::from_secs(1), burst: 1 },

@@ -90,6 +90,8 @@ fn decodes(message: &Value) -> bool {
         default_account: "main".into(),
         accounts: BTreeSet::from(["main".to_owned()]),
         on_unknown: OnUnknown::Hold,
+        checks: Default::default(),
+        templates: Default::default(),
     };
     let properties = Properties { message_id: Some("from-amqp".into()), ..Properties::default() };
     message::decode(message.to_string().as_bytes(), &properties, &rules).is_ok()

@@ -1,0 +1,3 @@
+//! Templates that are known here, and what is refused before a request is spent.
+
+mod jobs;

@@ -41,20 +41,6 @@ pub(super) fn submit_url_default() -> Url {
     Url::parse(SUBMIT_URL).expect("the constant is a URL")
 }
 
-/// The address for balances beside that of submissions: `method=GetNum`, or `GetNum.json`. `None`
-/// where `submit` has neither form.
-pub(super) fn balance_url_for(submit: &Url) -> Option<Url> {
-    let mut balance = submit.clone();
-    if let Some(start) = submit.path().strip_suffix("/Submit.json") {
-        balance.set_path(&format!("{start}/GetNum.json"));
-        return Some(balance);
-    }
-    submit.query_pairs().find(|(name, _)| name == "method")?;
-    let others: Vec<_> = submit.query_pairs().filter(|(name, _)| name != "method").collect();
-    balance.query_pairs_mut().clear().append_pair("method", "GetNum").extend_pairs(others);
-    Some(balance)
-}
-
 fn gateway_url(text: &str, method: &str) -> Result<Url, String> {
     let url = url(text, &["http", "https"], &format!("write https://HOST/webservice/sms.php?method={method}"))?;
     if !url.username().is_empty() || url.password().is_some() {

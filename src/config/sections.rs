@@ -17,6 +17,7 @@ use crate::domain::limits::NumberLimits;
 use crate::domain::quiet::{Quiet, QuietHours};
 use crate::domain::rate::Rate;
 use crate::domain::template::{Template, Templates, VARIABLE_MAX};
+use crate::domain::wire::beside;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,7 +74,7 @@ fn postgres(table: &mut Table) -> Postgres {
 fn gateway(table: &mut Table) -> Gateway {
     let submit_url = table.value("submit_url", parse::submit_url_default(), parse::submit_url);
     // Made from the other one, so that an account's key never goes to another host than its jobs.
-    let balance_url = match (table.has("balance_url"), parse::balance_url_for(&submit_url)) {
+    let balance_url = match (table.has("balance_url"), beside(&submit_url, "GetNum")) {
         (true, default) => table.value("balance_url", default.unwrap_or(submit_url.clone()), parse::balance_url),
         (false, Some(default)) => table.value("balance_url", default, parse::balance_url),
         (false, None) => table.required("balance_url", parse::balance_url).unwrap_or(submit_url.clone()),

@@ -16,6 +16,7 @@ pub mod rate;
 pub mod receipt;
 pub mod replay;
 pub mod retry;
+pub mod review;
 pub mod template;
 pub mod text;
 pub mod uplink;

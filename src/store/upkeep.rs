@@ -12,6 +12,7 @@ use crate::dispatch::ports::*;
 use crate::domain::job::{OnUnknown, Priority, Timestamp, WaitReason};
 use crate::domain::mobile::Mobile;
 use crate::domain::receipt::Receipt;
+use crate::domain::review::Review;
 use crate::domain::uplink::Uplink;
 
 impl Store {
@@ -384,5 +385,9 @@ impl Feedback for Store {
 
     fn hear<'a>(&'a self, rows: &'a [Arc<Uplink>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
         Box::pin(self.hear_rows(rows))
+    }
+
+    fn review<'a>(&'a self, rows: &'a [Arc<Review>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
+        Box::pin(self.review_rows(rows))
     }
 }

@@ -84,6 +84,7 @@ pub(super) fn settings(config: &Config, tempo: Tempo) -> Settings {
             refusals: account.pause_after_refusals,
         },
         balance_low: i64::from(account.balance_low),
+        signature: account.signature_length,
         fallback: account.fallback.as_ref().and_then(index),
     });
     Settings {

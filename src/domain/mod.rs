@@ -1,5 +1,6 @@
 //! The core: pure. No I/O, no clock, no randomness: time and jitter are arguments. Read this first.
 
+pub mod balance;
 pub mod codes;
 pub mod decide;
 pub mod event;

@@ -21,6 +21,7 @@ pub mod send;
 pub mod simulate;
 pub mod suppressions;
 mod table;
+pub mod templates;
 pub mod top;
 mod when;
 mod who;
@@ -75,6 +76,7 @@ enum Command {
     Rejections(rejections::RejectionsArgs),
     Receipts(receipts::ReceiptsArgs),
     Suppressions(suppressions::SuppressionsArgs),
+    Templates(templates::TemplatesArgs),
     Forget(forget::ForgetArgs),
     Reload(reload::ReloadArgs),
     Top(top::TopArgs),
@@ -106,6 +108,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Rejections(args) => threaded(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Receipts(args) => single(receipts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Suppressions(args) => single(suppressions::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Templates(args) => {
+            let config = load(cli.config, args.needs())?;
+            single(templates::run(args, &config, json))
+        }
         Command::Forget(args) => single(forget::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Reload(args) => {
             let loaded = config::load(cli.config.as_deref(), config::environment(), args.needs());

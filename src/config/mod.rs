@@ -28,7 +28,9 @@ use crate::domain::job::OnUnknown;
 use crate::domain::limits::NumberLimits;
 use crate::domain::quiet::QuietHours;
 use crate::domain::rate::Rate;
+use crate::domain::template::Templates;
 
+pub use crate::domain::message::Checks;
 pub use crate::domain::wire::{Auth, Format, Method};
 
 pub use problem::{Problem, Problems};
@@ -67,6 +69,10 @@ pub struct Config {
     pub retry: Retry,
     /// The contract's table with the overrides of `[codes]`.
     pub codes: CodeTable,
+    /// `[templates.NAME]`, by name.
+    pub templates: Templates,
+    /// `[checks]`
+    pub checks: Checks,
     /// `[in_doubt]`
     pub in_doubt: InDoubt,
     /// `[events]`
@@ -146,6 +152,9 @@ pub struct Account {
     pub max_in_flight: u32,
     /// A balance below this is warned of, in messages: 0 (never) to 1,000,000,000. Default 0.
     pub balance_low: u32,
+    /// Characters of the signature that ihuyi puts before each text, its two brackets counted in, as they
+    /// are billed: 0 to 32. Default 6.
+    pub signature_length: usize,
     /// So many numbers refused for good in a row, nothing accepted in between, pause the account: 0
     /// (never) to 100,000. Default 20.
     pub pause_after_refusals: u32,

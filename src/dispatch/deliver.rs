@@ -9,6 +9,7 @@
 //! - between record and acknowledgement: the message comes again and is recognised.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{SemaphorePermit, oneshot};
@@ -23,6 +24,7 @@ use crate::domain::decide::{Facts, Next, decide};
 use crate::domain::job::{Job, Outcome, State, Timestamp, WaitReason};
 use crate::domain::message::{RejectReason, Rejection};
 use crate::domain::pace::{News, Park, Ticket, Turn};
+use crate::domain::text::parts;
 use crate::domain::verdict::{Answer, Reply, judge};
 
 /// A claim older than this does not leave any more: it protects its attempt for so long only, and
@@ -348,8 +350,8 @@ impl Desk {
     async fn submit(&self, attempt: &Attempt<'_>, permit: SemaphorePermit<'_>) -> Reply {
         let Parcel { job, account, pace, .. } = attempt.parcel;
         let departed = pace.now();
-        let Submitted { reply, left_at } =
-            self.ports.gateway.submit(*account, job.mobile, &job.payload, self.now()).await;
+        let payload = self.settings.rules.templates.resolve(&job.payload);
+        let Submitted { reply, left_at } = self.ports.gateway.submit(*account, job.mobile, &payload, self.now()).await;
         // Connecting takes its time: the number's next request keeps its distance from when this one left.
         let departed = left_at.map_or(departed, |at| pace.tick_at(at));
         drop(permit);
@@ -421,6 +423,11 @@ impl Desk {
         let Parcel { job, account, .. } = attempt.parcel;
         let name = self.account_name(*account);
         self.metrics.ended(name, outcome, state, code);
+        if outcome == Outcome::Accepted {
+            let text = self.settings.rules.templates.rendered(&job.payload);
+            let parts = parts(&text, self.settings.accounts[*account].signature);
+            self.parts[*account].fetch_add(parts, Ordering::Relaxed);
+        }
         if let (State::Accepted, Some(published)) = (state, job.published_at) {
             let seconds = (self.now() - published).num_milliseconds().max(0) as f64 / 1_000.0;
             self.metrics.latency_seconds.with_label_values(&[job.priority.as_str()]).observe(seconds);

@@ -109,6 +109,8 @@ fn api() -> Api {
         default_account: "main".into(),
         accounts: ["main".to_owned()].into(),
         on_unknown: OnUnknown::Hold,
+        checks: Default::default(),
+        templates: Default::default(),
     };
     let entry = |name: &str, role| TokenEntry {
         caller: Caller { name: name.into(), role },

@@ -1,5 +1,5 @@
-//! The callback listener, where ihuyi posts receipts and replies: `POST /ihuyi/receipt/SECRET` and
-//! `POST /ihuyi/reply/SECRET`. Public, so it says as little as it can: whoever is not in the allow list
+//! The callback listener, where ihuyi posts receipts, replies and reviews of templates: `POST
+//! /ihuyi/receipt/SECRET`, `/ihuyi/reply/SECRET` and `/ihuyi/template/SECRET`. Public, so it says as little as it can: whoever is not in the allow list
 //! gets 403 whatever they ask, and a wrong secret is not told from a page that is not there.
 
 mod fields;
@@ -87,6 +87,7 @@ fn routes(callbacks: Arc<Callbacks>) -> Router {
     Router::new()
         .route("/ihuyi/receipt/{secret}", post(receipt))
         .route("/ihuyi/reply/{secret}", post(reply))
+        .route("/ihuyi/template/{secret}", post(template))
         .fallback(nothing)
         .layer(from_fn_with_state(callbacks.clone(), only_allowed))
         .with_state(callbacks)
@@ -104,6 +105,13 @@ async fn receipt(State(callbacks): State<Arc<Callbacks>>, secret: Secret, reques
 async fn reply(State(callbacks): State<Arc<Callbacks>>, secret: Secret, request: Request) -> Response {
     match read(&callbacks, secret, request).await {
         Ok(fields) => answer(callbacks.inbox.reply(&fields, chrono::Utc::now()).await),
+        Err(refused) => refused,
+    }
+}
+
+async fn template(State(callbacks): State<Arc<Callbacks>>, secret: Secret, request: Request) -> Response {
+    match read(&callbacks, secret, request).await {
+        Ok(fields) => answer(callbacks.inbox.review(&fields).await),
         Err(refused) => refused,
     }
 }

@@ -203,6 +203,7 @@ impl App {
             ..self.ports.clone()
         };
         self.metrics.forget_accounts();
+        self.metrics.begin_accounts(config.accounts.keys().map(String::as_str));
         self.api_backend.reload(&config);
         let settings = parts::settings(&config, self.tempo);
         let shard = Shard::start(settings, self.ports.clone(), self.metrics.clone(), self.health.clone());
@@ -254,7 +255,8 @@ impl App {
 /// Runs the daemon until SIGTERM or Ctrl-C. With SIGHUP, or when the API asks, it takes up what `load` reads.
 ///
 /// # Errors
-/// When it cannot start: the address is taken, or the database lacks its migrations.
+/// When it cannot start: the address is taken, or the database lacks its migrations. When a part of it has
+/// ended by itself, which is a bug.
 pub async fn run(
     config: Config,
     migrate: bool,
@@ -272,18 +274,23 @@ pub async fn run(
         Some(callbacks) => info!(%callbacks, "receipts and replies are taken"),
         None => info!("receipts and replies are not taken: callbacks.secret is not configured"),
     }
-    loop {
+    let failed = loop {
         tokio::select! {
-            () = &mut stop => break,
+            () = &mut stop => break false,
+            // Whoever watches the process starts it again: half a daemon would only look well.
+            _ = &mut app.beat => break true,
             _ = hangup.recv() => drop(reload::take_up(&mut app, load()).await),
             request = app.asked.next() => request.answer(reload::take_up(&mut app, load()).await),
         }
+    };
+    if !failed {
+        info!("told to stop");
     }
-    info!("told to stop");
     match app.stop().await {
         0 => info!("all that was on the wire has finished: goodbye"),
         left => warn!(left, "attempts were still on the wire: they will be settled as unknown"),
     }
+    anyhow::ensure!(!failed, "a part of the daemon has ended: see the log above, and start it again");
     Ok(())
 }
 

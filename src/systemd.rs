@@ -1,6 +1,6 @@
 //! What a service manager is told: ready, stopping, alive, and a line on how it goes
 //! (<https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>). Without `NOTIFY_SOCKET`
-//! all of this does nothing.
+//! nobody is told; what is vital is watched all the same.
 //!
 //! The watchdog speaks of this process alone: with RabbitMQ, Postgres or ihuyi away a restart mends
 //! nothing, and would take what is on the wire with it.
@@ -62,21 +62,19 @@ impl Vital {
 }
 
 /// Tells the status, and that the process is well, until it is aborted. It is well as long as all that
-/// is vital runs; this runs as a task itself, so a runtime that is stuck tells nothing either.
+/// is vital runs; this runs as a task itself, so a runtime that is stuck tells nothing either. Ends when
+/// something vital has ended: then the process is of no use.
 pub fn beat(vital: Vital, status: impl Fn() -> String + Send + 'static) -> JoinHandle<()> {
     let watchdog = watchdog();
     // Three chances before time is up.
     let every = watchdog.map_or(STATUS_EVERY, |limit| (limit / 3).min(STATUS_EVERY));
     tokio::spawn(async move {
-        if address().is_none() {
-            return;
-        }
         loop {
             let status = if vital.stops() { "draining".to_owned() } else { status().replace('\n', "; ") };
             if vital.all_run() {
                 tell(&format!("WATCHDOG=1\nSTATUS={status}"));
             } else {
-                error!("a part of the daemon has ended: the watchdog is not fed any more");
+                error!("a part of the daemon has ended");
                 tell(&format!("STATUS=a part of the daemon has ended; {status}"));
                 return;
             }

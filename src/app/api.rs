@@ -33,17 +33,22 @@ use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 
 /// An answer that takes longer is a 503.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// For RabbitMQ to confirm what is handed in.
+const CONFIRM: Duration = Duration::from_secs(10);
 /// Refused messages that one call publishes again, at most.
 const RETRIES_AT_ONCE: u32 = 1_000;
-/// Calls under way at a time.
-const AT_A_TIME: usize = 16;
+/// Calls to RabbitMQ under way at a time.
+const PUBLISHING: usize = 16;
+/// Calls to Postgres under way at a time, at most: the other connections are for sending.
+const LOOKS: u32 = 4;
 
 /// See the module.
 pub(super) struct Daemon {
     store: Store,
     publisher: Arc<JobPublisher>,
     known: RwLock<Known>,
-    permits: Arc<Semaphore>,
+    postgres: Gate,
+    rabbitmq: Gate,
     reload: Asking,
 }
 
@@ -68,7 +73,15 @@ impl Known {
 impl Daemon {
     pub fn new(config: &Config, store: Store, publisher: Arc<JobPublisher>, reload: Asking) -> Self {
         let known = RwLock::new(Known::of(config));
-        Daemon { store, publisher, known, permits: Arc::new(Semaphore::new(AT_A_TIME)), reload }
+        let looks = (config.postgres.max_connections / 3).clamp(1, LOOKS) as usize;
+        Daemon {
+            store,
+            publisher,
+            known,
+            postgres: Gate { service: "Postgres", places: Arc::new(Semaphore::new(looks)) },
+            rabbitmq: Gate { service: "RabbitMQ", places: Arc::new(Semaphore::new(PUBLISHING)) },
+            reload,
+        }
     }
 
     /// Another configuration is in force.
@@ -79,21 +92,29 @@ impl Daemon {
     fn known(&self) -> Known {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
 
+/// Lets few calls through to a service at a time. One that hangs keeps others of its own kind waiting, and
+/// nobody else's.
+struct Gate {
+    service: &'static str,
+    places: Arc<Semaphore>,
+}
+
+impl Gate {
     /// Does `work` in a task that goes on when nobody waits for it any more.
     fn apart<T: Send + 'static>(
         &self,
-        who: &'static str,
         work: impl Future<Output = Result<T, Trouble>> + Send + 'static,
-    ) -> Boxed<'_, Result<T, Trouble>> {
-        let permits = self.permits.clone();
+    ) -> Boxed<'static, Result<T, Trouble>> {
+        let (service, places) = (self.service, self.places.clone());
         Box::pin(async move {
-            let silent = || Trouble::Unavailable(format!("{who} gives no answer: try again later"));
+            let silent = || Trouble::Unavailable(format!("{service} gives no answer: try again later"));
             let done = timeout(PATIENCE, async move {
-                let permit = permits.acquire_owned().await.map_err(|_| silent())?;
+                let place = places.acquire_owned().await.map_err(|_| silent())?;
                 let task = tokio::spawn(async move {
                     let done = work.await;
-                    drop(permit);
+                    drop(place);
                     done
                 });
                 task.await.unwrap_or_else(|_| Err(silent()))
@@ -110,16 +131,23 @@ impl Backend for Daemon {
 
     fn publish(&self, jobs: Vec<Job>) -> Answer<'_, ()> {
         let publisher = self.publisher.clone();
-        self.apart("RabbitMQ", async move {
+        self.rabbitmq.apart(async move {
             let messages: Vec<Message> = jobs.iter().map(Message::of).collect();
+            // Its place is free again before whoever waits behind it gives up.
+            let published = timeout(CONFIRM, publisher.publish(&messages)).await;
+            let problem = match published {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("RabbitMQ has not confirmed within {} s", CONFIRM.as_secs()),
+            };
             let unsure = "any of the jobs may or may not have arrived: send the same again, under the same ids";
-            publisher.publish(&messages).await.map_err(|error| Trouble::Unavailable(format!("{error}; {unsure}")))
+            Err(Trouble::Unavailable(format!("{problem}; {unsure}")))
         })
     }
 
     fn jobs(&self, page: PageOf) -> Answer<'_, model::JobPage> {
         let store = self.store.clone();
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             let cursor = page.cursor.map(|text| text.parse()).transpose();
             let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
             let filter = JobFilter { limit: page.limit, cursor, ..job_filter(page.filter) };
@@ -131,7 +159,7 @@ impl Backend for Daemon {
 
     fn job(&self, id: String) -> Answer<'_, model::WholeJob> {
         let store = self.store.clone();
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             let found = store.find_job(&id).await?.ok_or_else(no_job)?;
             let model::Job { facts, attempts } = job(found);
             Ok(model::WholeJob {
@@ -146,7 +174,7 @@ impl Backend for Daemon {
 
     fn note_search(&self, act: Act, mobile: Mobile) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             let target = serde_json::json!({ "mobile": mobile.to_string() });
             Ok(store.note(&operator(act), "search", &target, 0).await?)
         })
@@ -154,7 +182,7 @@ impl Backend for Daemon {
 
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             let acted = store.cancel_jobs(&operator(act), &[id], None).await?;
             settled(&acted, "only a job that is waiting or queued can be withdrawn")
         })
@@ -162,7 +190,7 @@ impl Backend for Daemon {
 
     fn resolve(&self, act: Act, id: String, sent: bool, smsid: Option<String>) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             let verdict = if sent { Verdict::Sent(smsid) } else { Verdict::NotSent };
             let acted = store.resolve_jobs(&operator(act), &[id], &verdict, None).await?;
             settled(&acted, "only a job in doubt can be resolved")
@@ -171,7 +199,7 @@ impl Backend for Daemon {
 
     fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun> {
         let store = self.store.clone();
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             let ReplayAsked { filter, dry_run, rate, canary, expires_in } = asked;
             let order = ReplayOrder { filter: job_filter(filter), rate: rate.each_second(), canary, expires_in };
             let found = store.preview_replay(&order).await?;
@@ -193,12 +221,12 @@ impl Backend for Daemon {
 
     fn replay(&self, id: i64) -> Answer<'_, model::Replay> {
         let store = self.store.clone();
-        self.apart("Postgres", async move { store.find_replay(id).await?.map(replay).ok_or_else(no_replay) })
+        self.postgres.apart(async move { store.find_replay(id).await?.map(replay).ok_or_else(no_replay) })
     }
 
     fn replay_jobs(&self, id: i64, page: ReplayPage) -> Answer<'_, model::ReplayJobPage> {
         let store = self.store.clone();
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             let (rows, next) = store.replay_jobs(id, page.result.as_deref(), page.after, page.limit).await?;
             if rows.is_empty() && store.find_replay(id).await?.is_none() {
                 return Err(no_replay());
@@ -210,7 +238,7 @@ impl Backend for Daemon {
 
     fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             let control = match steer {
                 Steer::Pause => Control::Pause,
                 Steer::Resume => Control::Resume,
@@ -226,7 +254,7 @@ impl Backend for Daemon {
 
     fn rejections(&self, page: RefusedPage) -> Answer<'_, model::RejectionPage> {
         let store = self.store.clone();
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             let cursor = page.cursor.map(|text| text.parse()).transpose();
             let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
             let Refused { reason, since, until, .. } = page.filter;
@@ -239,7 +267,7 @@ impl Backend for Daemon {
 
     fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried> {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
-        self.apart("Postgres or RabbitMQ", async move {
+        self.rabbitmq.apart(async move {
             let Refused { ids, reason, since, until } = asked.filter;
             let choice = RetryChoice { ids, reason, since, until, again: asked.again };
             let found = store.preview_retry(&choice).await?;
@@ -267,7 +295,7 @@ impl Backend for Daemon {
 
     fn accounts(&self) -> Answer<'_, model::AccountList> {
         let (store, configured) = (self.store.clone(), self.known().accounts);
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             // A configured account may be looked at before the first job was taken.
             store.accounts(&configured).await?;
             let known = store.list_account_info().await?;
@@ -285,7 +313,7 @@ impl Backend for Daemon {
 
     fn set_paused(&self, act: Act, account: String, paused: bool) -> Answer<'_, bool> {
         let (store, configured) = (self.store.clone(), self.known().accounts);
-        self.apart("Postgres", async move {
+        self.postgres.apart(async move {
             let known = store.accounts(&configured).await?;
             if known.iter().all(|row| row.name != account) {
                 let names: Vec<&str> = known.iter().map(|row| row.name.as_str()).collect();
@@ -308,7 +336,7 @@ impl Backend for Daemon {
             })?;
             let changed = asked.map_err(Trouble::Refused)?;
             let (store, keys) = (self.store.clone(), changed.clone());
-            let noted = self.apart("Postgres", async move {
+            let noted = self.postgres.apart(async move {
                 let (target, count) = (serde_json::json!({ "changed": keys }), keys.len() as i64);
                 Ok(store.note(&operator(act), "reload", &target, count).await?)
             });

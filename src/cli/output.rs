@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::domain::mobile::Mobile;
 use crate::store::query::Cursor;
 
 /// Prints a line, or several.
@@ -40,9 +39,4 @@ pub(super) fn next_page(next: Option<&Cursor>) {
     if let Some(cursor) = next {
         eprintln!("there is more: add --cursor {cursor}");
     }
-}
-
-/// A number as anyone may see it. One that is no mainland number shows nothing.
-pub(super) fn masked(mobile: &str) -> String {
-    Mobile::parse(mobile).map_or_else(|_| "****".into(), |mobile| mobile.to_string())
 }

@@ -38,7 +38,7 @@ attempts.";
 
 /// Sends failed jobs again, or steers what was begun.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct ReplayArgs {
     #[command(subcommand)]
     command: Option<ReplayCommand>,
@@ -108,11 +108,23 @@ struct Steered {
     reason: Option<String>,
 }
 
+impl ReplayArgs {
+    /// Something is said of a new replay. (clap's own rule would refuse `--json` before a subcommand, too.)
+    fn chooses(&self) -> bool {
+        let ReplayArgs { command: _, jobs, ids, ids_file, rate, canary, expires_in, reason, dry_run } = self;
+        let order = rate.is_some() || *canary > 0 || expires_in.is_some() || reason.is_some() || *dry_run;
+        order || !jobs.is_empty() || !ids.is_empty() || ids_file.is_some()
+    }
+}
+
 /// Begins or steers a replay.
 ///
 /// # Errors
 /// When Postgres does not answer, the choice makes no sense, or there is no such replay.
 pub(super) async fn run(args: ReplayArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
+    if args.command.is_some() && args.chooses() {
+        return Err(WrongUsage("what chooses jobs belongs to no subcommand: leave one of the two out".into()).into());
+    }
     let ReplayArgs { command: Some(command), .. } = args else { return begin(args, config, as_json).await };
     let store = connect::migrated_store(config).await?;
     match command {

@@ -7,6 +7,7 @@ use super::table::Table;
 use super::{connect, output, parse, when, who};
 use crate::config::Config;
 use crate::domain::mobile::Mobile;
+use crate::domain::privacy::masked;
 use crate::store::Store;
 use crate::store::query::{Cursor, MAX_PAGE, SuppressionInfo};
 
@@ -82,7 +83,7 @@ pub(super) async fn run(args: SuppressionsArgs, config: &Config, as_json: bool) 
 async fn list(args: ListArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
     let mut page = store.list_suppressions(args.limit, args.cursor.as_ref()).await?;
     if !args.full {
-        page.rows.iter_mut().for_each(|row| row.mobile = output::masked(&row.mobile));
+        page.rows.iter_mut().for_each(|row| row.mobile = masked(&row.mobile));
     }
     output::list(&page.rows, as_json, table)?;
     output::next_page(page.next.as_ref());

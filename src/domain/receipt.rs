@@ -71,6 +71,14 @@ pub fn final_state(code: Option<i64>) -> State {
     if code == Some(DELIVERED) { State::Delivered } else { State::Undelivered }
 }
 
+/// The longest smsid, in characters; today's have 20.
+pub const MAX_SMSID: usize = 64;
+
+/// Is it an id that ihuyi could have given? It answers `0` where there is none.
+pub fn is_smsid(text: &str) -> bool {
+    (1..=MAX_SMSID).contains(&text.len()) && text != "0" && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// When ihuyi took the message, if its id tells: 20 digits, of which the first ten are Unix seconds.
 pub fn submitted_at(smsid: &str) -> Option<Timestamp> {
     let is_new = smsid.len() == 20 && smsid.bytes().all(|byte| byte.is_ascii_digit());
@@ -119,6 +127,12 @@ mod tests {
         assert_eq!((read.smsid.as_str(), read.code), ("17954495980000000001", Some(2)));
         assert_eq!((read.mobile.as_deref(), read.message.as_deref()), (Some("13800138000"), Some("发送成功")));
         assert_eq!(read.reported_at.unwrap().to_rfc3339(), "2026-11-23T16:00:05+00:00");
+    }
+
+    #[test]
+    fn an_smsid_is_what_ihuyi_could_have_given() {
+        assert!(is_smsid("17000000000000001234") && is_smsid("16973901"));
+        assert!(!is_smsid("") && !is_smsid("0") && !is_smsid("a b") && !is_smsid(&"1".repeat(65)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::cli::exit::{Reported, WrongUsage};
 use crate::cli::table::clean;
 use crate::cli::{output, who};
 use crate::domain::job::State;
+use crate::domain::receipt::is_smsid;
 use crate::store::Store;
 use crate::store::operate::{Acted, Batch, Operator, Verdict};
 use crate::store::query::JobFilter;
@@ -107,7 +108,7 @@ pub(super) async fn resolve(args: ResolveArgs, store: &Store, as_json: bool) -> 
     if args.smsid.is_some() && !matches!(&chosen, Chosen::Ids(ids) if ids.len() == 1) {
         return Err(WrongUsage("--smsid belongs to one message: name one job".into()).into());
     }
-    if args.smsid.as_ref().is_some_and(|smsid| smsid == "0" || !smsid.bytes().all(|byte| byte.is_ascii_graphic())) {
+    if args.smsid.as_ref().is_some_and(|smsid| !is_smsid(smsid)) {
         return Err(WrongUsage("--smsid is none: copy ihuyi's id of the message, or leave it out".into()).into());
     }
     let by = who::operator(args.reason);

@@ -11,8 +11,9 @@ pub(super) use filter::JobFlags;
 
 use clap::{Args, Subcommand};
 
-use super::{connect, output};
+use super::connect;
 use crate::config::Config;
+use crate::domain::privacy::{Veil, length, masked};
 use crate::store::query::{Dossier, JobInfo};
 
 const EXAMPLES: &str = "\
@@ -55,25 +56,27 @@ pub(super) async fn run(args: JobsArgs, config: &Config, as_json: bool) -> anyho
 
 /// Replaces number and text by what may be shown to anyone.
 fn mask(job: &mut JobInfo) {
-    job.mobile = output::masked(&job.mobile);
-    job.content = job.content.as_deref().map(masked_text);
-    job.variables = job.variables.as_ref().map(|values| values.iter().map(|value| masked_text(value)).collect());
+    let veil = Veil::over(&job.mobile);
+    veil.words(&mut job.message);
+    veil.json(&mut job.metadata);
+    job.mobile = masked(&job.mobile);
+    job.content = job.content.as_deref().map(length);
+    job.variables = job.variables.as_ref().map(|values| values.iter().map(|value| length(value)).collect());
 }
 
 /// The same for all about a job.
 fn mask_all(dossier: &mut Dossier) {
+    let veil = Veil::over(&dossier.job.mobile);
+    dossier.attempts.iter_mut().for_each(|attempt| veil.words(&mut attempt.message));
+    dossier.receipts.iter_mut().for_each(|receipt| veil.words(&mut receipt.message));
     mask(&mut dossier.job);
     for receipt in &mut dossier.receipts {
-        receipt.mobile = receipt.mobile.as_deref().map(output::masked);
+        receipt.mobile = receipt.mobile.as_deref().map(masked);
     }
     for reply in &mut dossier.replies {
-        reply.mobile = output::masked(&reply.mobile);
-        reply.content = masked_text(&reply.content);
+        reply.mobile = masked(&reply.mobile);
+        reply.content = length(&reply.content);
     }
-}
-
-fn masked_text(text: &str) -> String {
-    format!("[{} characters]", text.chars().count())
 }
 
 /// A job's state, with what it waits for.

@@ -10,10 +10,8 @@ use super::model::{Acting, JobPage, Looking, Reason, Resolution, WholeJob};
 use super::port::Act;
 use super::query;
 use super::tokens::Caller;
+use crate::domain::receipt::{MAX_SMSID, is_smsid};
 use crate::web::problem::Problem;
-
-/// The longest smsid, in characters.
-const MAX_SMSID: usize = 64;
 
 /// Jobs, the one that changed last first
 ///
@@ -124,9 +122,4 @@ pub(super) async fn resolve(
     let act = operator.act(fields.reason()?);
     api.backend.resolve(act, id.clone(), sent, smsid).await?;
     Ok(Json(api.backend.job(id).await?))
-}
-
-/// ihuyi answers `0` where there is none.
-fn is_smsid(text: &str) -> bool {
-    text != "0" && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::domain::mobile::Mobile;
+use crate::domain::privacy::{Veil, length, masked};
 use crate::web::problem::Problem;
 
 /// What a job is and where it stands.
@@ -406,6 +406,9 @@ pub struct ReplayFilter {
 impl JobFacts {
     /// What a viewer may see.
     pub fn mask(&mut self) {
+        let veil = Veil::over(&self.mobile);
+        veil.words(&mut self.message);
+        veil.json(&mut self.metadata);
         self.mobile = masked(&self.mobile);
         self.content = self.content.as_deref().map(length);
         self.variables = self.variables.as_ref().map(|values| values.iter().map(|value| length(value)).collect());
@@ -415,6 +418,9 @@ impl JobFacts {
 impl WholeJob {
     /// What a viewer may see.
     pub fn mask(&mut self) {
+        let veil = Veil::over(&self.facts.mobile);
+        self.attempts.iter_mut().for_each(|attempt| veil.words(&mut attempt.message));
+        self.receipts.iter_mut().for_each(|receipt| veil.words(&mut receipt.message));
         self.facts.mask();
         for receipt in &mut self.receipts {
             receipt.mobile = receipt.mobile.as_deref().map(masked);
@@ -424,15 +430,6 @@ impl WholeJob {
             reply.content = length(&reply.content);
         }
     }
-}
-
-/// What is no mainland number is hidden whole.
-fn masked(mobile: &str) -> String {
-    Mobile::parse(mobile).map_or_else(|_| "****".into(), |mobile| mobile.to_string())
-}
-
-fn length(text: &str) -> String {
-    format!("[{} characters]", text.chars().count())
 }
 
 /// Why something is done.

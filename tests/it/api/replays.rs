@@ -284,3 +284,14 @@ async fn refused_messages_are_listed_and_published_again_once() {
     assert_eq!(stage.db.count(noted).await, 1);
     stage.finish().await;
 }
+
+#[tokio::test]
+async fn a_filter_that_names_nothing_chooses_nothing() {
+    let stage = with_failures(2).await;
+    let api = Client::of(&stage);
+    for filter in [json!({}), json!({"id": []}), json!({"state": []})] {
+        assert_eq!(api.post("token-of-alice", "/replays", &json!({"filter": filter})).await.0, 422, "{filter}");
+    }
+    assert_eq!(stage.db.count("replays").await, 0);
+    stage.finish().await;
+}

@@ -47,6 +47,7 @@ fn wrong_usage_exits_2() {
         &["replay", "--state", "accepted"],
         &["replay", "--state", "expired", "--dry-run"],
         &["replay", "--state", "failed", "--rate", "fast"],
+        &["replay", "--state", "failed", "show", "7"],
         &["send"],
         &["send", "-", "--id", "a"],
         &["send", "jobs.jsonl"],

@@ -16,6 +16,7 @@ pub mod rate;
 pub mod receipt;
 pub mod replay;
 pub mod retry;
+pub mod trace;
 pub mod uplink;
 pub mod verdict;
 pub mod wire;

@@ -27,11 +27,13 @@ use crate::dispatch::health::{Health, Part};
 use crate::dispatch::inbox::Inbox;
 use crate::dispatch::metrics::Metrics;
 use crate::dispatch::settings::Tempo;
+use crate::dispatch::trace::Tracer;
 use crate::dispatch::{Ports, Shard};
 use crate::domain::uplink::OptOut;
 use crate::store::Store;
 use crate::systemd::{self, Vital};
 use crate::telemetry;
+use crate::telemetry::traces::Exporter;
 use crate::web::{self, Api, Callbacks, Status};
 
 /// An answer that takes longer counts as none.
@@ -50,6 +52,7 @@ pub struct App {
     health: Arc<Health>,
     publisher: Arc<JobPublisher>,
     announcer: Arc<EventPublisher>,
+    tracer: Option<Arc<Exporter>>,
     /// For the API alone: what it publishes must not hold up releases.
     api_publisher: Arc<JobPublisher>,
     api_backend: Arc<api::Daemon>,
@@ -143,7 +146,9 @@ impl App {
         let count = tokio::spawn(count_queues(queues.clone(), metrics.clone(), tempo.gauges));
         let publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
         let announcer = Arc::new(EventPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
-        let ports = parts::ports(config, &store, publisher.clone(), announcer.clone(), gateway);
+        let tracer = parts::tracer(config);
+        let mut ports = parts::ports(config, &store, publisher.clone(), announcer.clone(), gateway);
+        ports.tracer = tracer.clone().map(|tracer| tracer as Arc<dyn Tracer>);
         let shard = Shard::start(parts::settings(config, tempo), ports.clone(), metrics.clone(), health.clone());
         for task in [watch.abort_handle(), count.abort_handle(), shard.abort_handle()] {
             vital.add(task);
@@ -160,6 +165,7 @@ impl App {
             health,
             publisher,
             announcer,
+            tracer,
             api_publisher,
             api_backend,
             asked,
@@ -233,6 +239,9 @@ impl App {
             Some(shard) => shard.stop().await,
             None => 0,
         };
+        if let Some(tracer) = self.tracer {
+            tracer.close().await;
+        }
         self.announcer.close().await;
         self.publisher.close().await;
         self.count.abort();

@@ -53,6 +53,7 @@
 //! | what `jobs show` tells of a job | [`explain`] |
 //! | what systemd is told | [`systemd`] |
 //! | alerts, dashboards, runbook, deployment | `deploy/` |
+//! | what a trace tells of a job | `dispatch/trace.rs`; how it leaves: [`telemetry::traces`] |
 //! | a configuration key | [`config`], and `dispatcher.toml` |
 //!
 //! # The path of a job

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt;
 
 use crate::broker::{EventPublisher, JobPublisher, JobSource};
 use crate::config::{self, Config};
@@ -17,6 +18,8 @@ use crate::domain::pace::bucket::Bucket;
 use crate::domain::retry::RetryPolicy;
 use crate::gateway::{Accounts, Client, ClientOptions, Credentials};
 use crate::store::{ShardLease, Store};
+use crate::telemetry::traces::Exporter;
+use crate::web::client;
 
 pub(super) fn open_store(config: &Config) -> anyhow::Result<Store> {
     let open = if config.events.enabled { Store::new } else { Store::silent };
@@ -71,7 +74,26 @@ pub(super) fn ports(
         lease: Arc::new(ShardLease::new(&config.postgres.url, &rabbitmq.prefix, &store)),
         gateway: Arc::new(gateway),
         chance: Arc::new(System),
+        tracer: None,
     }
+}
+
+/// The way to the collector of traces, if one is configured.
+pub(super) fn tracer(config: &Config) -> Option<Arc<Exporter>> {
+    let mut url = config.telemetry.otlp_endpoint.clone()?;
+    url.set_path(&format!("{}/v1/traces", url.path().trim_end_matches('/')));
+    let post = move |body: Vec<u8>| {
+        let url = url.clone();
+        let sent = async move {
+            match client::post_bytes(&url, "application/x-protobuf", body).await {
+                Ok(status) if status.is_success() => Ok(()),
+                Ok(status) => Err(format!("it answers {status}")),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        sent.boxed()
+    };
+    Some(Arc::new(Exporter::start(Box::new(post))))
 }
 
 pub(super) fn settings(config: &Config, tempo: Tempo) -> Settings {

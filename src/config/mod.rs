@@ -81,6 +81,8 @@ pub struct Config {
     pub retention: Retention,
     /// `[log]`
     pub log: Log,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
     /// How long what is on the wire may take to finish after SIGTERM: 0 to 1 h. Default 15 s.
     pub drain_timeout: Duration,
     /// `[admin]`
@@ -220,6 +222,13 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// `[telemetry]`
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// An OpenTelemetry collector, `http://HOST:4318`: spans go to `/v1/traces` below it. Without it, none leave.
+    pub otlp_endpoint: Option<Url>,
+}
+
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -304,6 +313,7 @@ impl Config {
             ("postgres.url", secret(&postgres.url) != secret(&new_postgres.url)),
             ("postgres.max_connections", postgres.max_connections != new_postgres.max_connections),
             ("log.format", self.log.format != new.log.format),
+            ("telemetry.otlp_endpoint", self.telemetry.otlp_endpoint != new.telemetry.otlp_endpoint),
             ("admin.listen", self.admin.listen != new.admin.listen),
             ("admin.tokens", tokens(self) != tokens(new)),
             ("callbacks", callbacks(self) != callbacks(new)),

@@ -36,6 +36,16 @@ pub(super) fn balance_url(text: &str) -> Result<Url, String> {
     gateway_url(text, "GetNum")
 }
 
+/// A collector stands beside the daemon, or on its private network: no TLS.
+pub(super) fn otlp_endpoint(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}: write http://127.0.0.1:4318"))?;
+    match (url.scheme(), url.host_str(), url.query()) {
+        ("http", Some(_), None) => Ok(url),
+        ("https", ..) => Err("is not spoken to over TLS: write the http:// address of a collector nearby".into()),
+        _ => Err("is no http:// address: write http://127.0.0.1:4318".into()),
+    }
+}
+
 /// ihuyi's own.
 pub(super) fn submit_url_default() -> Url {
     Url::parse(SUBMIT_URL).expect("the constant is a URL")

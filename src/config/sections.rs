@@ -9,7 +9,7 @@ use super::read::{Table, one_of};
 use super::secret::Presence;
 use super::{
     Account, Admin, Auth, Callbacks, Checks, Config, Events, Format, Gateway, InDoubt, Limits, Log, LogFormat, Method,
-    Postgres, Rabbitmq, Retention, Retry, Role, Token, Written, cross,
+    Postgres, Rabbitmq, Retention, Retry, Role, Telemetry, Token, Written, cross,
 };
 use crate::domain::codes::{Class, CodeTable};
 use crate::domain::job::{OnUnknown, Priority};
@@ -42,6 +42,7 @@ pub(super) fn config(root: &mut Table) -> Config {
         events: root.table("events", events),
         retention: root.table("retention", retention),
         log: root.table("log", log),
+        telemetry: root.table("telemetry", telemetry),
         drain_timeout: root.duration("drain_timeout", 15 * SECOND, Duration::ZERO..=HOUR),
         admin: root.table("admin", admin),
         callbacks: root.table("callbacks", callbacks),
@@ -63,6 +64,10 @@ fn rabbitmq(table: &mut Table) -> Rabbitmq {
         prefetch: table.integer("prefetch", 1_000, 1..=65_535),
         shards: table.value("shards", 1, parse::shards),
     }
+}
+
+fn telemetry(table: &mut Table) -> Telemetry {
+    Telemetry { otlp_endpoint: table.optional("otlp_endpoint", parse::otlp_endpoint) }
 }
 
 fn postgres(table: &mut Table) -> Postgres {

@@ -20,6 +20,7 @@ use super::batch::Refused;
 use super::desk::{Desk, Notice};
 use super::pacer::Pace;
 use super::ports::*;
+use super::trace::{self, Journey, Known};
 use crate::domain::decide::{Facts, Next, decide};
 use crate::domain::job::{Job, Outcome, State, Timestamp, WaitReason};
 use crate::domain::message::{RejectReason, Rejection};
@@ -49,6 +50,8 @@ pub(super) struct Parcel {
     /// The broker has given its message out before.
     pub redelivered: bool,
     pub pace: Arc<Pace>,
+    /// Its publisher's trace, where that is recorded.
+    pub journey: Option<Journey>,
     /// The message as received, in case it is refused after all.
     pub body: Vec<u8>,
     pub delivery: Box<dyn Settle>,
@@ -97,11 +100,21 @@ enum Asked {
 }
 
 impl Desk {
-    /// The path of one job.
+    /// The path of one job, traced where its publisher traces.
     pub(super) async fn deliver(&self, parcel: &Parcel, start: Start) -> Delivered {
+        let delivered = self.carry(parcel, start).await;
+        self.arrived(parcel, &delivered);
+        delivered
+    }
+
+    /// The path of one job.
+    async fn carry(&self, parcel: &Parcel, start: Start) -> Delivered {
+        let step = self.step(parcel);
         let Some((entry, ticket)) = self.turn(parcel, start).await else { return Delivered::Left };
-        let begun = Instant::now();
+        self.stepped(step, trace::WAIT, Known::default());
+        let (begun, step) = (Instant::now(), self.step(parcel));
         let asked = self.admit(parcel, entry).await;
+        self.stepped(step, trace::CLAIM, Known { failed: asked.is_err(), ..Known::default() });
         match ticket {
             Some(ticket) => self.tell_pacer(parcel, ticket, asked.as_ref().unwrap_or(&Asked::Done)),
             None => self.forget_park(parcel, entry, asked.as_ref().ok()),
@@ -310,7 +323,10 @@ impl Desk {
         let code = answer.as_ref().map(|answer| answer.code);
         let id = attempt.parcel.job.id.clone();
         let record = Record { id, request: attempt.claim.request, decision, answer, message };
-        if !self.records.commit(record).await? {
+        let step = self.step(attempt.parcel);
+        let recorded = self.records.commit(record).await;
+        self.stepped(step, trace::RECORD, Known { code, outcome: Some(outcome), failed: recorded.is_err() });
+        if !recorded? {
             warn!(job = attempt.parcel.job.id, %outcome, "an outcome came after the attempt was settled");
         }
         if parks {
@@ -349,9 +365,11 @@ impl Desk {
 
     async fn submit(&self, attempt: &Attempt<'_>, permit: SemaphorePermit<'_>) -> Reply {
         let Parcel { job, account, pace, .. } = attempt.parcel;
-        let departed = pace.now();
+        let (departed, step) = (pace.now(), self.step(attempt.parcel));
         let payload = self.settings.rules.templates.resolve(&job.payload);
         let Submitted { reply, left_at } = self.ports.gateway.submit(*account, job.mobile, &payload, self.now()).await;
+        let code = if let Reply::Answer(answer) = &reply { Some(answer.code) } else { None };
+        self.stepped(step, trace::SUBMIT, Known { code, outcome: None, failed: code.is_none() });
         // Connecting takes its time: the number's next request keeps its distance from when this one left.
         let departed = left_at.map_or(departed, |at| pace.tick_at(at));
         drop(permit);

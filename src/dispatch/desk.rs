@@ -12,6 +12,7 @@ use super::metrics::Metrics;
 use super::ports::*;
 use super::recent::Recent;
 use super::settings::Settings;
+use super::trace::Tracer;
 use crate::domain::job::Timestamp;
 
 /// The outside.
@@ -35,6 +36,8 @@ pub struct Ports {
     pub gateway: Arc<dyn Gateway>,
     /// The wall clock, and chance.
     pub chance: Arc<dyn Chance>,
+    /// Where spans go; none where traces are off.
+    pub tracer: Option<Arc<dyn Tracer>>,
 }
 
 /// What an answer said about an account.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::{Instrument, info_span};
+
 use super::deliver::{Delivered, Parcel, Start};
 use super::desk::Desk;
 use super::pacer::Pace;
@@ -10,6 +12,7 @@ use super::recent;
 use crate::domain::job::{Job, Timestamp, WaitReason};
 use crate::domain::message::{self, Rejection};
 use crate::domain::pace::{Mode, Request, Standing};
+use crate::domain::trace::TraceParent;
 
 /// A job whose message has come again so often goes to Postgres at once, where nothing counts. Else a
 /// night of restarts would carry it to the queue's delivery limit, although the fault is another's.
@@ -60,7 +63,10 @@ impl Reception {
             Some(entry) => Start::Known(entry),
             None => self.line_up(&job, Place { account, seq, standing, keep }, now),
         };
+        let journey = self.desk.journey(&job);
+        let traced = job.traceparent.as_deref().and_then(TraceParent::parse);
         let parcel = Parcel {
+            journey,
             job: Arc::new(job),
             key,
             account,
@@ -72,7 +78,15 @@ impl Reception {
             delivery: arrival.delivery,
         };
         let desk = self.desk.clone();
-        self.desk.tasks.spawn(async move { settle(desk.deliver(&parcel, start).await, &*parcel.delivery) });
+        let way = async move { settle(desk.deliver(&parcel, start).await, &*parcel.delivery) };
+        match traced {
+            None => self.desk.tasks.spawn(way),
+            // Its log lines say which trace they belong to.
+            Some(TraceParent { trace, .. }) => {
+                let trace_id = format!("{:032x}", u128::from_be_bytes(trace));
+                self.desk.tasks.spawn(way.instrument(info_span!("job", trace_id)))
+            }
+        };
     }
 
     /// What needs no turn at a limiter.

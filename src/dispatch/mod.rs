@@ -16,6 +16,7 @@ mod recent;
 pub mod reconnect;
 pub mod settings;
 mod shard;
+pub mod trace;
 
 pub use deliver::CLAIM_MARGIN;
 pub use desk::{Desk, Ports};

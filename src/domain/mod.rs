@@ -21,6 +21,7 @@ pub mod retry;
 pub mod review;
 pub mod template;
 pub mod text;
+pub mod trace;
 pub mod uplink;
 pub mod verdict;
 pub mod wire;

@@ -7,3 +7,4 @@
 //! where it is handled.
 
 pub mod logging;
+pub mod traces;

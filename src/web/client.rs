@@ -31,6 +31,15 @@ pub async fn get(url: &Url) -> Result<(StatusCode, Bytes), NoAnswer> {
     within(LIMIT, exchange(url, Request::get("/"), Body::empty())).await
 }
 
+/// POST of bytes of that content type: the status. An answer takes 5 s at most.
+///
+/// # Errors
+/// When there is no answer, or `url` is not `http://HOST…`.
+pub async fn post_bytes(url: &Url, content_type: &str, body: Vec<u8>) -> Result<StatusCode, NoAnswer> {
+    let request = Request::post("/").header(CONTENT_TYPE, content_type);
+    within(LIMIT, exchange(url, request, Body::from(body))).await.map(|(status, _)| status)
+}
+
 /// POST of a JSON text with a bearer token: status and body. An answer takes `limit` at most.
 ///
 /// # Errors

@@ -28,6 +28,7 @@ mod monitoring;
 mod readme;
 mod simulator;
 mod systemd;
+mod traces;
 
 // What tests share.
 #[path = "../storm/mod.rs"]

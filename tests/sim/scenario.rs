@@ -347,6 +347,7 @@ fn start(cast: &Cast, process: &Arc<Process>) -> Shard {
         lease: Arc::new(ShardLease(link.clone())),
         gateway: Arc::new(Client(link.clone())),
         chance: Arc::new(Dice { world: cast.world.clone(), rng: Mutex::new(fastrand::Rng::with_seed(seed)) }),
+        tracer: None,
     };
     let ports = match cast.mutant {
         Some(mutant) => mutant.wrap(ports),

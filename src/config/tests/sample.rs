@@ -89,7 +89,7 @@ fn its_secrets_can_be_files() {
 /// The reader itself says which keys a table has, when it refuses one that is nothing like them.
 #[test]
 fn it_shows_every_key_and_an_unknown_one_is_refused_in_every_table() {
-    let tables = "rabbitmq postgres gateway accounts.main limits limits.quiet_hours retry templates.order_shipped checks in_doubt events retention log admin admin.tokens.alice callbacks";
+    let tables = "rabbitmq postgres gateway accounts.main limits limits.quiet_hours retry templates.order_shipped checks in_doubt events retention log telemetry admin admin.tokens.alice callbacks";
     let mut known = BTreeSet::new();
     for table in tables.split(' ').chain([""]) {
         let prefix = if table.is_empty() { String::new() } else { format!("{table}.") };

@@ -159,7 +159,9 @@
 //! recorded if it belongs to the job's last attempt and still says something new: an acceptance always does.
 //!
 //! Limits and backoffs run on the monotonic clock while they are in memory. What waits in Postgres is due by
-//! the wall clock; when somebody puts that back, a duty (`dispatch/duties/clock.rs`) moves those times with it.
+//! the wall clock; when somebody puts that back, a duty (`dispatch/duties/clock.rs`) moves those times with it,
+//! but for `not_before`, which means the wall clock. A step either way has paused accounts probed at once: it
+//! may have been the clock that their passwords were refused for.
 //!
 //! With Postgres away, batches wait and try again, no request leaves without its claim, and no message is
 //! acknowledged. With RabbitMQ away, the session ends; attempts under way are still recorded, because they

@@ -19,7 +19,7 @@ postgres_bin() {
     [ -x "$initdb" ] && dirname "$initdb"
 }
 
-# missing_packages [rabbitmq] [postgres] [client] [pika]: one package name a line.
+# missing_packages [rabbitmq] [postgres] [client] [pika] [faketime]: one package name a line.
 missing_packages() {
     local want
     command -v curl >/dev/null || echo curl
@@ -30,12 +30,16 @@ missing_packages() {
             postgres) postgres_bin '' >/dev/null || echo postgresql ;;
             # The README's Python example is run by a test.
             pika) has_pika python3 || has_pika /usr/bin/python3 || echo python3-pika ;;
+            # A test sets the clock of one process.
+            faketime) has_faketime || echo libfaketime ;;
             client) command -v psql >/dev/null || echo postgresql-client ;;
         esac
     done
 }
 
 has_pika() { "$1" -c 'import pika' 2>/dev/null; }
+
+has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; }
 
 install_missing() {
     local packages

@@ -139,7 +139,7 @@ case ${1:-} in
     up) up ;;
     tools)
         lock
-        install_missing pika
+        install_missing pika faketime
         promtool >/dev/null
         ;;
     down) down ;;

@@ -1,7 +1,7 @@
 //! The command line: a file per command. Tables are for people, `--json` is for programs.
 
 pub mod accounts;
-mod actor;
+mod admin;
 pub mod check;
 pub mod completions;
 mod connect;
@@ -14,6 +14,7 @@ mod output;
 mod parse;
 pub mod receipts;
 pub mod rejections;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod send;
@@ -69,6 +70,7 @@ enum Command {
     Health(health::HealthArgs),
     Send(Box<send::SendArgs>),
     Jobs(jobs::JobsArgs),
+    #[command(visible_alias = "replays")]
     Replay(Box<replay::ReplayArgs>),
     Accounts(accounts::AccountsArgs),
     Rejections(rejections::RejectionsArgs),
@@ -76,6 +78,7 @@ enum Command {
     Suppressions(suppressions::SuppressionsArgs),
     Templates(templates::TemplatesArgs),
     Forget(forget::ForgetArgs),
+    Reload(reload::ReloadArgs),
     Top(top::TopArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Completions(completions::CompletionsArgs),
@@ -110,6 +113,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             single(templates::run(args, &config, json))
         }
         Command::Forget(args) => single(forget::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Reload(args) => {
+            let loaded = config::load(cli.config.as_deref(), config::environment(), args.needs());
+            single(reload::run(args, loaded, json))
+        }
         Command::Top(args) => single(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),

@@ -12,6 +12,7 @@ mod read;
 mod secret;
 mod sections;
 mod source;
+mod written;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,6 +34,8 @@ pub use crate::domain::message::Checks;
 pub use crate::domain::wire::{Auth, Format, Method};
 
 pub use problem::{Problem, Problems};
+
+use written::Written;
 
 /// Whether a command uses the accounts' keys, the tokens and the callback secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,7 @@ pub struct Config {
     pub admin: Admin,
     /// `[callbacks]`
     pub callbacks: Callbacks,
+    written: Written,
 }
 
 /// `[rabbitmq]`: where jobs come from.
@@ -283,7 +287,9 @@ impl Config {
         let (postgres, new_postgres) = (&self.postgres, &new.postgres);
         let tokens = |config: &Config| -> Vec<_> {
             let token = |(name, token): (&String, &Token)| {
-                (name.clone(), token.role, token.token.as_ref().map(|token| secret(token).to_owned()))
+                // What stands in a file is read again when that changes: see `web::api::tokens`.
+                let value = token.token.as_ref().filter(|_| token.file.is_none());
+                (name.clone(), token.role, token.file.clone(), value.map(|value| secret(value).to_owned()))
             };
             config.admin.tokens.iter().map(token).collect()
         };
@@ -304,6 +310,12 @@ impl Config {
             ("events.enabled", self.events.enabled != new.events.enabled),
         ];
         changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    }
+
+    /// The keys that were written otherwise in `new`, by their full paths. Of a secret in a file only an
+    /// account's key is looked at.
+    pub fn changed(&self, new: &Config) -> Vec<String> {
+        self.written.changed(&new.written)
     }
 
     /// The account of jobs that name none; `None` only where no account is configured.
@@ -330,7 +342,9 @@ pub fn load(
 ) -> Result<Config, Problems> {
     let mut problems = Vec::new();
     let source = source::read(path, env, &mut problems)?;
-    read::Reader::read(source, needs, problems, sections::config)
+    let written = Written::of(&source.root);
+    let config = read::Reader::read(source, needs, problems, sections::config)?;
+    Ok(Config { written: written.with_keys(&config.accounts), ..config })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::read::{Table, one_of};
 use super::secret::Presence;
 use super::{
     Account, Admin, Auth, Callbacks, Checks, Config, Events, Format, Gateway, InDoubt, Limits, Log, LogFormat, Method,
-    Postgres, Rabbitmq, Retention, Retry, Role, Token, cross,
+    Postgres, Rabbitmq, Retention, Retry, Role, Token, Written, cross,
 };
 use crate::domain::codes::{Class, CodeTable};
 use crate::domain::job::{OnUnknown, Priority};
@@ -45,6 +45,7 @@ pub(super) fn config(root: &mut Table) -> Config {
         drain_timeout: root.duration("drain_timeout", 15 * SECOND, Duration::ZERO..=HOUR),
         admin: root.table("admin", admin),
         callbacks: root.table("callbacks", callbacks),
+        written: Written::default(),
     };
     cross::accounts(root.reader, &config.accounts);
     cross::tokens(root.reader, &config.admin.tokens);

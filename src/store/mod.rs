@@ -24,5 +24,4 @@ mod upkeep;
 pub use connect::{MigrationError, Store};
 pub use lease::ShardLease;
 pub use probe::{ProbeError, probe};
-pub use suppressions::Act;
 pub use templates::TemplateInfo;

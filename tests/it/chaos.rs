@@ -1,6 +1,7 @@
 //! The world breaks under a working daemon: a module for each way in which it does.
 
 mod accounts;
+mod clock;
 mod copies;
 mod crash;
 mod gateway;

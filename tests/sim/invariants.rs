@@ -378,6 +378,13 @@ impl Evidence<'_> {
         self.calls_of(&call.job).any(before)
     }
 
+    /// Some went through one account and some through another, and one of these was paused: the others do not
+    /// wait for it.
+    fn is_parted_by_a_pause(&self, line: &[&Job]) -> bool {
+        let paused = self.tables.attempts.values().any(|attempt| attempt.outcome == Some(Outcome::Account));
+        paused && line.iter().any(|job| job.account != line[0].account)
+    }
+
     /// Jobs for one number and priority go out in the order published, as long as none is retried.
     fn order_is_kept(&self) {
         let mut lines: BTreeMap<_, Vec<&Job>> = BTreeMap::new();
@@ -390,7 +397,7 @@ impl Evidence<'_> {
         for line in lines.into_values() {
             let plain = |job: &&Job| self.tables.jobs.get(&job.id).is_some_and(|row| row.requests <= 1);
             let on_time = |job: &&&Job| job.not_before.is_none();
-            if !line.iter().all(plain) {
+            if !line.iter().all(plain) || self.is_parted_by_a_pause(&line) {
                 continue;
             }
             let sent: Vec<Duration> =

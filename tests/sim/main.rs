@@ -25,11 +25,13 @@ mod suite;
 mod world;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dispatcher::domain::job::{Outcome, State};
 use mutants::Mutant;
 
-/// Seeds of a plain run: half a minute of one core in a debug build.
+/// Seeds of a plain run: about a minute of one core in a debug build.
 const SEEDS: u64 = 2_000;
 /// A mistake must show within so many seeds.
 const CAUGHT_WITHIN: u64 = 300;
@@ -49,13 +51,30 @@ fn seeds() {
     }
     let from = number("SIM_FROM").unwrap_or(0);
     let seeds = from..from + number("SIM_SEEDS").unwrap_or(SEEDS);
-    let told = |seed| (seed, scenario::run(seed, None, false).broken);
-    let failed: Vec<(u64, Vec<String>)> = seeds.clone().map(told).filter(|(_, broken)| !broken.is_empty()).collect();
+    let failed = failures(seeds.clone());
     for (seed, broken) in failed.iter().take(SHOWN) {
         println!("SIM_SEED={seed} cargo test --test sim -- --nocapture seeds\n{}\n", broken.join("\n"));
     }
     let numbers: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
     assert!(failed.is_empty(), "{} of {} seeds failed: {numbers:?}", failed.len(), seeds.count());
+}
+
+/// Lives through these seeds, one on each core at a time: what was broken in those that failed.
+fn failures(seeds: Range<u64>) -> Vec<(u64, Vec<String>)> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let next = AtomicU64::new(seeds.start);
+    let live = || -> Vec<(u64, Vec<String>)> {
+        let mine = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|seed| *seed < seeds.end);
+        mine.map(|seed| (seed, scenario::run(seed, None, false).broken))
+            .filter(|(_, broken)| !broken.is_empty())
+            .collect()
+    };
+    let mut failed: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(live)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    failed.sort();
+    failed
 }
 
 #[test]

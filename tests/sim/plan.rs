@@ -137,8 +137,15 @@ impl Fault {
             7 | 8 => Fault::LeaseLost,
             9 => Fault::PostgresDown(time),
             10 => Fault::GatewayDown(time),
-            11 => Fault::ClockSet(if rng.bool() { 3_600 } else { -3_600 }),
+            11 => Fault::ClockSet(clock_step(rng)),
             _ => Fault::AccountDown(rng.usize(..accounts), time),
         }
     }
+}
+
+/// An hour either way is what somebody gets wrong who mistakes a time zone. Most are of minutes: longer than
+/// any backoff, claim or slot, and a story need not wait an hour for them.
+fn clock_step(rng: &mut fastrand::Rng) -> i64 {
+    let by = if rng.u8(..4) == 0 { 3_600 } else { rng.i64(120..600) };
+    if rng.bool() { by } else { -by }
 }

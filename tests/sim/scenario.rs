@@ -40,7 +40,7 @@ use crate::world::World;
 /// Faults happen within this time.
 const TROUBLE: Duration = Duration::from_secs(30);
 /// Everything must have come to rest this long after; an hour later for each time that the clock was set
-/// back by one.
+/// back.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What a seed decides before anything happens.

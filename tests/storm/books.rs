@@ -24,6 +24,8 @@ pub struct Books {
     pub repeats: usize,
     /// Requests that the gateway read.
     pub submissions: usize,
+    /// Of those, before the last kill: the rest met with a daemon that nobody killed.
+    pub before_last_kill: usize,
     /// Jobs in state `accepted`.
     pub accepted: usize,
     /// Jobs in state `failed`.
@@ -234,7 +236,7 @@ impl fmt::Display for Books {
         writeln!(f, "{}", self.circumstances)?;
         let lines = [
             ("published", self.published, format!("and {} repeats", self.repeats)),
-            ("accepted", self.accepted, format!("{} submissions", self.submissions)),
+            ("accepted", self.accepted, self.requests()),
             ("failed", self.failed, "by their code, or after six attempts".into()),
             ("expired", self.expired, String::new()),
             ("in doubt", self.in_doubt, self.doubts()),
@@ -254,6 +256,10 @@ impl fmt::Display for Books {
 }
 
 impl Books {
+    fn requests(&self) -> String {
+        format!("{} submissions, {} before the last kill", self.submissions, self.before_last_kill)
+    }
+
     fn doubts(&self) -> String {
         let (taken, not_taken, unseen) = (self.doubts_taken, self.doubts_not_taken, self.doubts_unseen);
         format!("the gateway took {taken}, took not {not_taken}, never saw {unseen}")

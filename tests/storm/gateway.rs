@@ -10,6 +10,8 @@ use super::services::Services;
 
 /// Requests on the wire at a time, for each account.
 pub const IN_FLIGHT: usize = 64;
+/// For each account. What is published between two kills keeps the daemon at work for most of its life.
+const RATE: &str = "120/s";
 /// `retry.max_attempts`.
 pub const MAX_ATTEMPTS: i32 = 6;
 /// What the gateway is told to answer now and then, with its share: codes that fail a job, and some
@@ -45,11 +47,11 @@ pub fn environment(services: &Services, gateway: &Simulator) -> Vec<(String, Str
         ("default_account", "main".to_owned()),
         ("accounts.main.api_id", "C1".to_owned()),
         ("accounts.main.api_key", "key-1".to_owned()),
-        ("accounts.main.rate", "300/s".to_owned()),
+        ("accounts.main.rate", RATE.to_owned()),
         ("accounts.main.max_in_flight", in_flight.clone()),
         ("accounts.other.api_id", "C2".to_owned()),
         ("accounts.other.api_key", "key-2".to_owned()),
-        ("accounts.other.rate", "300/s".to_owned()),
+        ("accounts.other.rate", RATE.to_owned()),
         ("accounts.other.max_in_flight", in_flight),
         ("gateway.submit_url", gateway.submit_url()),
         ("gateway.timeout", format!("{}ms", TIMEOUT.as_millis())),

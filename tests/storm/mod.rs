@@ -44,7 +44,7 @@ pub struct Plan {
     pub crowded: usize,
     /// kill -9 of the daemon.
     pub kills: usize,
-    /// The longest life between two kills; the shortest is none.
+    /// The longest life from being ready to being killed; the shortest is none.
     pub longest_life: Duration,
     /// Crashes of services, spread over the kills.
     pub crashes: Vec<Crash>,
@@ -73,6 +73,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Books> {
     drop(chunks);
     let ended: anyhow::Result<Books> = async {
         let crashed = lived?;
+        let before_last_kill = gateway.submissions().len();
         if plan.hasten {
             services.run_out_claims().await?;
         }
@@ -82,6 +83,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Books> {
         let peak_mib = daemon.peak_mib()?;
         daemon.stop().await?;
         let mut books = Books::lay(&services, &jobs, &gateway).await?;
+        books.before_last_kill = before_last_kill;
         books.note(repeats, plan.kills, &crashed, begun.elapsed(), peak_mib, rested);
         Ok(books)
     }
@@ -132,13 +134,18 @@ async fn live(
     for kill in 0..plan.kills {
         let share = |kill: usize| jobs.len() * kill / plan.kills;
         let _ = chunks.send((share(kill)..share(kill + 1)).collect());
-        let daemon = Daemon::start(environment, &plan.log)?;
+        let mut daemon = Daemon::start(environment, &plan.log)?;
         if let Some(crash) = plan.crashes.get(crashed.len()).filter(|_| kill > 0 && kill % every == 0) {
             finish(crashing.take()).await?;
             crashing = Some(tokio::spawn(crash.clone().strike(Duration::from_millis(rng.u64(..1_000)))));
             crashed.push(crash.clone());
         }
-        tokio::time::sleep(plan.longest_life.mul_f64(rng.f64())).await;
+        let (starting, life) = (rng.u8(..5) == 0, plan.longest_life.mul_f64(rng.f64()));
+        // Most die at work; some while they start, or while a service is away.
+        if !starting && crashing.as_ref().is_none_or(JoinHandle::is_finished) {
+            daemon.ready().await?;
+        }
+        tokio::time::sleep(life).await;
         daemon.kill().await?;
         if plan.talk && (kill + 1) % 10 == 0 {
             eprintln!("killed {} times, crashed {} services", kill + 1, crashed.len());

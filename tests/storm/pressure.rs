@@ -65,7 +65,7 @@ struct Press {
     publisher: Publisher,
 }
 
-/// Presses, one kind after the other. Everything that presses is `bulk`.
+/// Presses, one kind after the other, and prints what each did. Everything that presses is `bulk`.
 ///
 /// # Errors
 /// When a service cannot be used, the daemon ends by itself, or something is never dealt with.
@@ -130,7 +130,10 @@ impl Press {
         self.await_count(what, rows, wanted).await?;
         let took = begun.elapsed();
         let (normal, bulk) = (normal.end(&self.gateway).await?, bulk.end(&self.gateway).await?);
-        Ok(Part { what, messages: messages.len(), took, peak_mib: self.daemon.peak_mib()?, normal, bulk })
+        let part = Part { what, messages: messages.len(), took, peak_mib: self.daemon.peak_mib()?, normal, bulk };
+        // At once: the next one may take minutes, or fail.
+        println!("{part}");
+        Ok(part)
     }
 
     async fn await_count(&mut self, what: &str, rows: &str, wanted: usize) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
+use super::clock::Look;
 use super::{BATCH, pause};
 use crate::dispatch::desk::{Desk, Notice};
 use crate::dispatch::pacer::Pace;
@@ -31,6 +32,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let mut probes = HashMap::new();
+    let mut last = Look::at_both(&desk);
     let mut notices = notices.lock().await;
     while !stop.is_cancelled() {
         tokio::select! {
@@ -41,6 +43,11 @@ pub(super) async fn run(
         if !notices.is_empty() {
             continue;
         }
+        let look = Look::at_both(&desk);
+        if look.set_since(last).is_some() {
+            probe_at_once(&mut probes);
+        }
+        last = look;
         match refresh(&desk, &pace).await {
             Ok(rows) => {
                 if let Err(error) = reroute(&desk, &pace).await {
@@ -129,6 +136,11 @@ async fn reroute(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
         pace.act(|pacer, _| moved.into_iter().for_each(|priority| pacer.add_backlog(stand_in, priority, 1)));
     }
     Ok(())
+}
+
+/// A wrong clock is refused as a wrong password is (40501): one that was set may be right now.
+fn probe_at_once(probes: &mut HashMap<usize, Probe>) {
+    probes.values_mut().for_each(|probe| probe.at = Instant::now());
 }
 
 /// Asks the balance of accounts that the gateway's word paused, each in its own time.

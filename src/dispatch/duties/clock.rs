@@ -19,27 +19,41 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Less is the work of NTP, which corrects a clock in small steps.
 const STEP: TimeDelta = TimeDelta::seconds(2);
 
+/// The wall clock beside the monotonic one.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    wall: Timestamp,
+    at: Instant,
+}
+
+impl Look {
+    /// Both at this moment.
+    pub fn at_both(desk: &Desk) -> Look {
+        Look { wall: desk.now(), at: Instant::now() }
+    }
+
+    /// How far the wall clock was put on since `last`, or put back where that is negative.
+    pub fn set_since(self, last: Look) -> Option<TimeDelta> {
+        let passed = TimeDelta::from_std(self.at.saturating_duration_since(last.at)).ok()?;
+        Some(self.wall - last.wall - passed).filter(|by| by.abs() > STEP)
+    }
+}
+
 pub(super) async fn run(desk: Arc<Desk>, stop: CancellationToken) {
-    let mut last = (desk.now(), Instant::now());
+    let mut last = Look::at_both(&desk);
     while !stop.is_cancelled() {
         pause(LOOK, &stop).await;
-        let next = (desk.now(), Instant::now());
-        let Some(by) = put_back(last, next) else {
+        let next = Look::at_both(&desk);
+        let Some(back) = next.set_since(last).map(|by| -by).filter(|back| *back > TimeDelta::zero()) else {
             last = next;
             continue;
         };
         // Where Postgres does not take it, the next look finds the same step.
-        if let Ok(jobs) = desk.ports.upkeep.put_forward(by).await {
-            warn!(seconds = by.num_seconds(), jobs, "the clock was put back: what waits is due as much earlier");
+        if let Ok(jobs) = desk.ports.upkeep.put_forward(back).await {
+            warn!(seconds = back.num_seconds(), jobs, "the clock was put back: what waits is due as much earlier");
             last = next;
         }
     }
-}
-
-/// How far the clock was put back between two looks.
-fn put_back((wall, at): (Timestamp, Instant), (now, then): (Timestamp, Instant)) -> Option<TimeDelta> {
-    let passed = TimeDelta::from_std(then.saturating_duration_since(at)).ok()?;
-    Some(passed - (now - wall)).filter(|back| *back > STEP)
 }
 
 #[cfg(test)]
@@ -47,14 +61,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_step_back_counts() {
-        let (wall, at) = ("2026-11-23T08:00:00Z".parse::<Timestamp>().unwrap(), Instant::now());
-        let look = |wall_ms: i64, ms: u64| {
-            put_back((wall, at), (wall + TimeDelta::milliseconds(wall_ms), at + Duration::from_millis(ms)))
+    fn a_step_is_more_than_a_correction() {
+        let wall = "2026-11-23T08:00:00Z".parse::<Timestamp>().unwrap();
+        let last = Look { wall, at: Instant::now() };
+        let set = |wall_ms: i64, ms: u64| {
+            let at = last.at + Duration::from_millis(ms);
+            Look { wall: wall + TimeDelta::milliseconds(wall_ms), at }.set_since(last)
         };
-        assert_eq!(look(1_000, 1_000), None);
-        // NTP, a machine that slept, and a clock that was put on.
-        assert_eq!((look(-500, 1_000), look(3_600_000, 1_000)), (None, None));
-        assert_eq!(look(-3_599_000, 1_000), Some(TimeDelta::hours(1)));
+        assert_eq!((set(1_000, 1_000), set(-500, 1_000), set(2_500, 1_000)), (None, None, None));
+        assert_eq!(set(-3_599_000, 1_000), Some(TimeDelta::hours(-1)));
+        assert_eq!(set(3_601_000, 1_000), Some(TimeDelta::hours(1)));
     }
 }

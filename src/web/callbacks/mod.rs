@@ -26,12 +26,14 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::connection::{self, Peer};
+use super::connection::{self, Manners, Peer};
 use crate::dispatch::inbox::{Inbox, NotKept};
 use crate::domain::fields::Fields;
 
 /// The longest body, in bytes: a push has a few hundred.
 const MAX_BODY: usize = 16 * 1024;
+/// For the head of a push to come in: the listener is public, and its places are few.
+const IDLE: Duration = Duration::from_secs(5);
 /// For the body to come in.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds between two lines of the log about callers that are refused.
@@ -76,7 +78,9 @@ impl Callbacks {
 /// Answers on `listener` until `shutdown` is ready; what is being answered then may finish, for a few
 /// seconds.
 pub async fn serve_callbacks(listener: TcpListener, callbacks: Callbacks, shutdown: impl Future) {
-    connection::serve(listener, routes(Arc::new(callbacks)), shutdown).await;
+    let callbacks = Arc::new(callbacks);
+    let manners = Manners { welcome: |peer| callbacks.allows(peer), idle: IDLE };
+    connection::serve(listener, routes(callbacks.clone()), manners, shutdown).await;
 }
 
 fn routes(callbacks: Arc<Callbacks>) -> Router {

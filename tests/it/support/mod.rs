@@ -3,6 +3,7 @@
 
 mod binary;
 pub mod broker;
+pub mod clock;
 mod database;
 pub mod db;
 pub mod metrics;

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -325,13 +326,13 @@ pub trait Upkeep: Send + Sync + 'static {
     fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
     /// Deletes receipts and replies that came before `before`; how many.
     fn prune_feedback(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
-    /// Looks once more for the jobs of receipts that had none, those that are due first; the jobs
-    /// that this has brought to their end.
-    fn look_again(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>>;
-    /// Ends doubts by receipts that are due to be looked at: where number and time of one can mean
+    /// Looks once more for the jobs of receipts that had none, those that are due first, or will be `ahead`
+    /// from now by Postgres' clock; the jobs that this has brought to their end.
+    fn look_again(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>>;
+    /// Ends doubts by receipts that are due to be looked at (see [`Upkeep::look_again`]): where number and time of one can mean
     /// nothing but the last attempt of one job in doubt, that job is accepted under its smsid. The
     /// accounts of these jobs.
-    fn end_doubts(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>>;
+    fn end_doubts(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>>;
     /// Deletes rejections and notes of operations from before `before`, so many of each at most; how many.
     fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
     /// Makes sure that a row exists for each account, and reads them all.

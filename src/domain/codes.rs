@@ -161,7 +161,10 @@ pub const KNOWN: &[Known] = &[
     known(
         40501,
         ["动态密码已过期", "the dynamic password expired"],
-        ["一直出现：校准本机时钟（NTP）", "if it stays: set the machine's clock (NTP)"],
+        [
+            "一直出现：校准本机时钟（NTP），校准后账号数秒内自行恢复",
+            "if it stays: set the machine's clock (NTP); the account then resumes by itself, within seconds",
+        ],
     ),
     known(
         40502,

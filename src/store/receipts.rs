@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -80,11 +81,11 @@ impl Store {
 
     /// Looks once more for the jobs of receipts that are due: by the job's smsid, else by that of an
     /// earlier attempt among the last jobs of the number, for a job that was sent again has two.
-    pub(super) async fn look_again_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<Ended>, LedgerError> {
+    pub(super) async fn look_again_rows(&self, ahead: Duration, limit: u32) -> Result<Vec<Ended>, LedgerError> {
         let rows = sqlx::query(concat!(
             "with due as (
                  select id, smsid, mobile, code, message, reported_at, looks from receipts
-                 where look_at <= $1
+                 where look_at <= now() + make_interval(secs => $1)
                  order by look_at
                  limit $2
                  for update skip locked
@@ -113,7 +114,7 @@ impl Store {
             ")
              select account, state, code from ended",
         ))
-        .bind(now)
+        .bind(ahead.as_secs_f64())
         .bind(i64::from(limit))
         // Beyond the last one there is none: `make_interval` of null, and so `look_at`, is null.
         .bind(LOOKS.map(|pause| pause.as_secs_f64()).to_vec())
@@ -130,13 +131,13 @@ impl Store {
     ///
     /// An attempt was on the wire until its end, but not longer than its claim held: that of a dead
     /// process may have been ended much later.
-    pub(super) async fn end_doubt_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<String>, LedgerError> {
+    pub(super) async fn end_doubt_rows(&self, ahead: Duration, limit: u32) -> Result<Vec<String>, LedgerError> {
         let rows = sqlx::query(concat!(
             "with due as (
                  select distinct r.smsid, r.mobile, to_timestamp(left(r.smsid, 10)::bigint) as taken_at
                  from (
                      select smsid, mobile from receipts r
-                     where look_at <= $1 and smsid ~ '^[0-9]{20}$'
+                     where look_at <= now() + make_interval(secs => $1) and smsid ~ '^[0-9]{20}$'
                        and exists (select from jobs j where j.mobile = r.mobile and j.state = 'in_doubt')
                        and not exists (select from jobs j where j.smsid = r.smsid)
                      order by look_at
@@ -173,7 +174,7 @@ impl Store {
             ")
              select account from accepted",
         ))
-        .bind(now)
+        .bind(ahead.as_secs_f64())
         .bind(i64::from(limit))
         .bind(DRIFT.as_secs_f64())
         .bind(self.lease_seconds)

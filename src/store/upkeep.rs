@@ -1,6 +1,7 @@
 //! The periodic duties' statements, and the traits that the dispatcher sees.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::Row;
 
@@ -333,12 +334,12 @@ impl Upkeep for Store {
         Box::pin(self.prune_feedback_rows(before, limit))
     }
 
-    fn look_again(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
-        Box::pin(self.look_again_rows(now, limit))
+    fn look_again(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
+        Box::pin(self.look_again_rows(ahead, limit))
     }
 
-    fn end_doubts(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
-        Box::pin(self.end_doubt_rows(now, limit))
+    fn end_doubts(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
+        Box::pin(self.end_doubt_rows(ahead, limit))
     }
 
     fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {

@@ -52,7 +52,7 @@ impl Pg {
 
     /// Both duties, once everything is due.
     async fn look(&self) -> (Vec<String>, Vec<Ended>) {
-        let later = self.now() + Duration::hours(1);
+        let later = std::time::Duration::from_secs(3_600);
         let certain = self.upkeep.end_doubts(later, 100).await.unwrap();
         (certain, self.upkeep.look_again(later, 100).await.unwrap())
     }
@@ -82,7 +82,7 @@ pub async fn of_two_receipts_in_a_batch_the_first_report_counts(pg: Pg) {
 pub async fn an_early_receipt_waits_for_its_job(pg: Pg) {
     pg.claimed("a").await;
     assert_eq!(pg.receive(&[receipt("77", "4")]).await.ended, []);
-    assert_eq!(pg.upkeep.look_again(pg.now(), 100).await.unwrap(), [], "it is not due yet");
+    assert_eq!(pg.upkeep.look_again(std::time::Duration::ZERO, 100).await.unwrap(), [], "it is not due yet");
     assert!(pg.record("a", 1, Outcome::Accepted, Next::Accepted).await);
     assert_eq!(pg.look().await, (vec![], ended(State::Undelivered, 4)));
     assert_eq!(pg.look().await, (vec![], vec![]));

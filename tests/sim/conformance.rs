@@ -8,10 +8,11 @@ use dispatcher::dispatch::ports::Boxed;
 use dispatcher::domain::job::{Outcome, Timestamp};
 use dispatcher::domain::mobile::Mobile;
 
+use crate::post::Post;
 use crate::postgres::{Postgres, Tables};
 use crate::process::{Link, Process};
 use crate::suite::{Look, Pg, Terms, every_case};
-use crate::world::World;
+use crate::world::{World, epoch};
 
 struct Inside(Arc<World>);
 
@@ -40,7 +41,7 @@ impl Look for Inside {
     }
 
     fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()> {
-        Box::pin(async move { self.0.tables().suppressions.extend([mobile]) })
+        Box::pin(async move { self.0.tables().suppressions.extend([(mobile, epoch())]) })
     }
 }
 
@@ -50,6 +51,7 @@ async fn in_memory(terms: Terms) -> Pg {
         fastrand::Rng::with_seed(1),
         1,
         Tables { lease: terms.lease, limits: terms.limits, ..Tables::default() },
+        Post::new(1),
         false,
     );
     let link = Link { world: world.clone(), process: Process::new(0) };

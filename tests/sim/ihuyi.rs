@@ -113,8 +113,9 @@ impl Client {
         let call = self.log(mobile, &text, now);
         link.travel(there).await;
         // Whether the process lives or not, the request is there; the gateway judges it.
-        let taken = (code == 2).then(|| format!("{}", 1_000_000 + call));
+        let taken = (code == 2).then(|| format!("{:010}{call:010}", world.now().timestamp()));
         world.ihuyi.edit(call, |call| call.taken = taken.clone());
+        taken.iter().for_each(|smsid| world.post_about(smsid, mobile));
         link.step().await;
         link.travel(back.min(TIMEOUT.saturating_sub(there))).await;
         link.step().await;

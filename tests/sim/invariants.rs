@@ -7,11 +7,13 @@ use std::time::Duration;
 use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Job, OnUnknown, Outcome, Priority, State, Timestamp, WaitReason};
 use dispatcher::domain::mobile::Mobile;
+use dispatcher::domain::receipt::{Receipt, final_state};
 use dispatcher::domain::verdict::Reply;
 
 use crate::ihuyi::{Call, class};
 use crate::jobs::Content;
-use crate::postgres::{AttemptRow, JobRow, Tables};
+use crate::post::Push;
+use crate::postgres::{AttemptRow, EventRow, JobRow, ReceiptRow, Tables, is_final};
 use crate::scenario::Story;
 use crate::world::World;
 
@@ -25,6 +27,9 @@ pub fn at_rest(world: &World, story: &Story) -> bool {
     let known = |job: &Job| tables.jobs.contains_key(&job.id);
     ready + unacked == 0
         && tables.events.is_empty()
+        && world.post.is_idle()
+        // Later looks, minutes away, are for doubts that are declared late: those are watched by the conformance tests.
+        && tables.receipts.iter().all(|row| row.look_at.is_none() || row.looks >= 2)
         && tables.jobs.values().all(|row| rests(row, world.now()))
         && story.letters.iter().filter_map(|letter| letter.job()).all(known)
 }
@@ -59,6 +64,8 @@ pub fn check(world: &World, story: &Story) {
     evidence.answers_are_recorded();
     evidence.numbers_are_spared();
     evidence.facts_are_announced();
+    evidence.pushes_are_kept();
+    evidence.receipts_are_heeded();
     evidence.windows_hold();
     if story.mild {
         evidence.order_is_kept();
@@ -129,12 +136,25 @@ impl Evidence<'_> {
         if self.calls_of(id).any(quiet) {
             complain("it was submitted in quiet hours");
         }
-        let spared = self.story.spared == Some(row.job.mobile) && row.job.priority == Priority::Bulk;
-        if row.suppressed != (spared && row.state == State::Failed) || spared && self.calls_of(id).next().is_some() {
-            complain("its number wants no bulk messages, and only these");
-        }
+        self.check_suppressed(id, row, &complain);
         self.check_attempts(id, row, &complain);
         self.check_state(id, row, &taken, resend, &complain);
+    }
+
+    /// Whoever wants no bulk messages gets none from then on, and only these fail.
+    fn check_suppressed(&self, id: &str, row: &JobRow, complain: &impl Fn(&str)) {
+        let since = self.tables.suppressions.get(&row.job.mobile).filter(|_| row.job.priority == Priority::Bulk);
+        if row.suppressed && (row.state != State::Failed || since.is_none_or(|since| row.updated_at < *since)) {
+            complain("nobody opted out");
+        }
+        // A second signature goes in the place of the first.
+        let first = |request| !self.attempts_of(id).any(|(n, row)| n + 1 == request && is_resign(row.outcome));
+        let late = |(request, attempt): (u32, &AttemptRow)| {
+            since.is_some_and(|since| attempt.started_at > *since) && first(request)
+        };
+        if self.attempts_of(id).any(late) {
+            complain("its number wants no bulk messages");
+        }
     }
 
     fn check_attempts(&self, id: &str, row: &JobRow, complain: &impl Fn(&str)) {
@@ -164,10 +184,15 @@ impl Evidence<'_> {
         let last = self.attempts_of(id).last().map(|(request, attempt)| (request, attempt.clone()));
         let last_outcome = last.as_ref().and_then(|(_, attempt)| attempt.outcome);
         match row.state {
-            State::Accepted => {
-                let told = |call: &&Call| call.heard_acceptance() && call.taken == row.smsid;
-                if row.code != Some(2) || row.smsid.is_none() || taken.iter().filter(|call| told(call)).count() != 1 {
+            State::Accepted | State::Delivered | State::Undelivered => {
+                let own: Vec<_> = taken.iter().filter(|call| call.taken == row.smsid).collect();
+                let told = own.iter().any(|call| call.heard_acceptance());
+                let by_receipt = self.receipts().any(|receipt| row.smsid.as_ref() == Some(&receipt.receipt.smsid));
+                if row.smsid.is_none() || own.len() != 1 || !told && !by_receipt {
                     complain("the gateway did not accept it");
+                }
+                if row.state == State::Accepted && told && row.code != Some(2) {
+                    complain("its code is another than it was told");
                 }
             }
             State::InDoubt => {
@@ -209,6 +234,63 @@ impl Evidence<'_> {
             }
             state => complain(&format!("nobody asked for {state}")),
         }
+    }
+
+    fn receipts(&self) -> impl Iterator<Item = &ReceiptRow> {
+        self.tables.receipts.iter()
+    }
+
+    /// What ihuyi was told `success` for is there, and a wish is heeded from then on.
+    fn pushes_are_kept(&self) {
+        for (push, at) in self.world.post.answered() {
+            let kept = match &push {
+                Push::Receipt(fields) => {
+                    let said = Receipt::read(fields).unwrap();
+                    self.receipts().any(|row| *row.receipt == said)
+                }
+                Push::Reply(fields) => {
+                    let mobile = Mobile::parse(fields.get("mobilephone").unwrap()).unwrap();
+                    self.tables.suppressions.get(&mobile).is_some_and(|since| *since <= at)
+                }
+            };
+            if !kept {
+                self.violation(format!("{push:?} was answered and is not kept"));
+            }
+        }
+    }
+
+    /// A receipt belongs to the job whose message it is about, the first one is final, and a repeat is none.
+    fn receipts_are_heeded(&self) {
+        for row in self.receipts() {
+            let smsid = &row.receipt.smsid;
+            let call = self.calls.iter().find(|call| call.taken.as_ref() == Some(smsid));
+            if row.job.is_some() && row.job.as_ref() != call.map(|call| &call.job) {
+                self.violation(format!("the receipt of {smsid} belongs to {call:?} and was given to {:?}", row.job));
+            }
+            if self.receipts().filter(|other| other.receipt.digest == row.receipt.digest).count() > 1 {
+                self.violation(format!("the receipt of {smsid} was kept twice"));
+            }
+        }
+        for (id, row) in &self.tables.jobs {
+            let of_job = |receipt: &&ReceiptRow| receipt.job.as_ref() == Some(id);
+            let of_message = |receipt: &ReceiptRow| Some(&receipt.receipt.smsid) == row.smsid.as_ref();
+            if row.state == State::Accepted && self.receipts().filter(of_job).any(of_message) {
+                self.violation(format!("{id} has a receipt and is still accepted"));
+            }
+            let ends: Vec<State> = self.facts_of(id).map(|fact| fact.state).filter(|state| is_final(*state)).collect();
+            let expected: Vec<State> = Some(row.state).filter(|state| is_final(*state)).into_iter().collect();
+            if ends != expected {
+                self.violation(format!("{id} is {} after {ends:?}: a final state stands", row.state));
+            }
+            let says = |receipt: &ReceiptRow| final_state(receipt.receipt.code) == row.state;
+            if is_final(row.state) && !self.receipts().filter(of_job).any(says) {
+                self.violation(format!("{id} is {} and no receipt of it says so", row.state));
+            }
+        }
+    }
+
+    fn facts_of<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a EventRow> {
+        self.tables.facts.iter().filter(move |fact| fact.event.job_id.as_deref() == Some(id))
     }
 
     /// The attempt's owner could not know, or ended before it could say.
@@ -361,6 +443,10 @@ impl Evidence<'_> {
         let attempts: Vec<_> = self.attempts_of(id).map(|(request, row)| (request, row.outcome, row.owner)).collect();
         format!("calls {calls:?}, attempts {attempts:?}, ended {:?}", self.ended)
     }
+}
+
+fn is_resign(outcome: Option<Outcome>) -> bool {
+    outcome == Some(Outcome::Resign)
 }
 
 fn is_resigned(call: &Call) -> bool {

@@ -16,6 +16,7 @@ mod jobs;
 mod lease;
 mod mutants;
 mod plan;
+mod post;
 mod postgres;
 mod process;
 mod scenario;
@@ -87,10 +88,12 @@ fn a_seed_tells_the_same_story_each_time() {
 #[test]
 fn the_seeds_come_to_everything() {
     let seen: BTreeSet<&str> = (0..200).flat_map(|seed| scenario::run(seed, None, false).seen).collect();
-    let states = [State::Accepted, State::Failed, State::Expired, State::InDoubt].map(State::as_str);
+    let states = [State::Accepted, State::Delivered, State::Undelivered, State::Failed, State::Expired, State::InDoubt];
+    let states = states.map(State::as_str);
     let outcomes = Outcome::ALL.iter().map(|outcome| outcome.as_str());
     let others =
         ["resent", "killed on the wire", "id_conflict", "bad_field", "held", "quiet_hours", "woken", "suppressed"];
+    let others = others.into_iter().chain(["contradicted", "matched later", "doubt ended", "opted out"]);
     let missing: Vec<&str> = states.into_iter().chain(outcomes).chain(others).filter(|it| !seen.contains(it)).collect();
     assert!(missing.is_empty(), "never seen: {missing:?} (seen: {seen:?})");
 }
@@ -142,6 +145,21 @@ fn forgetting_what_a_number_had_is_caught() {
 #[test]
 fn forgetting_a_stale_claim_is_caught() {
     catch(Mutant::ForgetStale);
+}
+
+#[test]
+fn a_later_receipt_that_overwrites_is_caught() {
+    catch(Mutant::OverwriteByReceipt);
+}
+
+#[test]
+fn a_doubt_that_any_receipt_ends_is_caught() {
+    catch(Mutant::EndAnyDoubt);
+}
+
+#[test]
+fn forgetting_who_wants_no_more_is_caught() {
+    catch(Mutant::ForgetOptOut);
 }
 
 #[test]

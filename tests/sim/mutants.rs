@@ -6,9 +6,15 @@ use std::time::Duration;
 use dispatcher::dispatch::Ports;
 use dispatcher::dispatch::ports::*;
 use dispatcher::domain::event::Event;
-use dispatcher::domain::job::{Payload, Priority, Timestamp};
+use dispatcher::domain::job::{Payload, Priority, State, Timestamp};
 use dispatcher::domain::mobile::Mobile;
+use dispatcher::domain::receipt::{Receipt, final_state};
+use dispatcher::domain::review::Review;
+use dispatcher::domain::uplink::Uplink;
 use dispatcher::domain::verdict::Reply;
+
+use crate::postgres::JobRow;
+use crate::world::World;
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +37,17 @@ pub enum Mutant {
     ForgetEvents,
     /// A released job does not ask what its number had.
     AskNothing,
+    /// The last receipt of a job is final, not the first.
+    OverwriteByReceipt,
+    /// A receipt that belongs to no job ends the first doubt about its number.
+    EndAnyDoubt,
+    /// A reply is kept, and the wish in it is not.
+    ForgetOptOut,
 }
 
 impl Mutant {
     /// The ports of a process that makes the mistake.
-    pub fn wrap(self, ports: Ports) -> Ports {
+    pub fn wrap(self, ports: Ports, world: &Arc<World>) -> Ports {
         match self {
             Mutant::AcknowledgeBeforeRecord | Mutant::ClaimAfterSend | Mutant::ForgetParked | Mutant::AskNothing => {
                 Ports { ledger: Arc::new(Hasty { inner: ports.ledger.clone(), mutant: self }), ..ports }
@@ -43,9 +55,21 @@ impl Mutant {
             Mutant::AcknowledgeOnArrival => Ports { source: Arc::new(Eager(ports.source.clone())), ..ports },
             Mutant::ResendOnUnknown => Ports { gateway: Arc::new(Sure(ports.gateway.clone())), ..ports },
             Mutant::ForgetEvents => Ports { announcer: Arc::new(Rash(ports.announcer.clone())), ..ports },
-            Mutant::ForgetLost | Mutant::ForgetStale => {
-                Ports { upkeep: Arc::new(Lazy { inner: ports.upkeep.clone(), mutant: self }), ..ports }
+            Mutant::ForgetLost | Mutant::ForgetStale | Mutant::EndAnyDoubt => {
+                let lazy = Lazy { inner: ports.upkeep.clone(), mutant: self, world: world.clone() };
+                Ports { upkeep: Arc::new(lazy), ..ports }
             }
+            Mutant::OverwriteByReceipt | Mutant::ForgetOptOut => ports,
+        }
+    }
+
+    /// The same for what ihuyi pushes.
+    pub fn wrap_feedback(self, inner: Arc<dyn Feedback>, world: &Arc<World>) -> Arc<dyn Feedback> {
+        match self {
+            Mutant::OverwriteByReceipt | Mutant::ForgetOptOut => {
+                Arc::new(Fickle { inner, mutant: self, world: world.clone() })
+            }
+            _ => inner,
         }
     }
 }
@@ -168,6 +192,49 @@ impl Announcer for Rash {
 struct Lazy {
     inner: Arc<dyn Upkeep>,
     mutant: Mutant,
+    world: Arc<World>,
+}
+
+/// Believes whom it heard last, or does not listen.
+struct Fickle {
+    inner: Arc<dyn Feedback>,
+    mutant: Mutant,
+    world: Arc<World>,
+}
+
+impl Feedback for Fickle {
+    fn receive<'a>(&'a self, rows: &'a [Arc<Receipt>]) -> Boxed<'a, Result<Received, LedgerError>> {
+        if self.mutant != Mutant::OverwriteByReceipt {
+            return self.inner.receive(rows);
+        }
+        Box::pin(async move {
+            let received = self.inner.receive(rows).await?;
+            let (now, mut tables) = (self.world.now(), self.world.tables());
+            for row in rows {
+                let state = final_state(row.code);
+                let of_message = tables.jobs.values_mut().find(|job| job.smsid.as_ref() == Some(&row.smsid));
+                let Some(job) = of_message.filter(|job| job.state != state) else { continue };
+                job.go(state, (None, None, false), now);
+                job.code = row.code;
+                let job = job.clone();
+                tables.announce(&job, now);
+            }
+            Ok(received)
+        })
+    }
+
+    fn hear<'a>(&'a self, rows: &'a [Arc<Uplink>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
+        if self.mutant != Mutant::ForgetOptOut {
+            return self.inner.hear(rows);
+        }
+        let deaf = |row: &Arc<Uplink>| Arc::new(Uplink { opt_out: None, ..Uplink::clone(row) });
+        let rows: Vec<Arc<Uplink>> = rows.iter().map(deaf).collect();
+        Box::pin(async move { self.inner.hear(&rows).await })
+    }
+
+    fn review<'a>(&'a self, rows: &'a [Arc<Review>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
+        self.inner.review(rows)
+    }
 }
 
 impl Upkeep for Lazy {
@@ -218,12 +285,26 @@ impl Upkeep for Lazy {
         self.inner.put_forward(by)
     }
 
-    fn look_again(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
-        self.inner.look_again(now, limit)
+    fn look_again(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
+        self.inner.look_again(ahead, limit)
     }
 
-    fn end_doubts(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
-        self.inner.end_doubts(now, limit)
+    fn end_doubts(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
+        if self.mutant == Mutant::EndAnyDoubt {
+            let (now, mut tables) = (self.world.now(), self.world.tables());
+            let open = tables.receipts.iter().filter(|row| row.job.is_none() && row.looks > 0);
+            let strangers: Vec<Arc<Receipt>> = open.map(|row| row.receipt.clone()).collect();
+            for receipt in strangers {
+                let doubted =
+                    |job: &&mut JobRow| job.state == State::InDoubt && Some(job.job.mobile.digits()) == receipt.mobile;
+                let Some(job) = tables.jobs.values_mut().find(doubted) else { continue };
+                job.go(State::Accepted, (None, None, false), now);
+                job.smsid = Some(receipt.smsid.clone());
+                let job = job.clone();
+                tables.announce(&job, now);
+            }
+        }
+        self.inner.end_doubts(ahead, limit)
     }
 
     fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {

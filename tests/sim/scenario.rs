@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use dispatcher::dispatch::health::Health;
+use dispatcher::dispatch::inbox::Inbox;
 use dispatcher::dispatch::metrics::Metrics;
+use dispatcher::dispatch::ports::Feedback;
 use dispatcher::dispatch::settings::{AccountSettings, Settings, Tempo};
 use dispatcher::dispatch::{CLAIM_MARGIN, Ports, Shard};
 use dispatcher::domain::codes::CodeTable;
@@ -19,6 +21,7 @@ use dispatcher::domain::pace::account::AccountPace;
 use dispatcher::domain::pace::bucket::Bucket;
 use dispatcher::domain::quiet::{Quiet, QuietHours};
 use dispatcher::domain::retry::RetryPolicy;
+use dispatcher::domain::uplink::OptOut;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -29,6 +32,7 @@ use crate::jobs::{Letter, letters};
 use crate::lease::ShardLease;
 use crate::mutants::Mutant;
 use crate::plan::{Fault, Weather};
+use crate::post::{OPT_OUT, Post};
 use crate::postgres::{Postgres, Tables};
 use crate::process::{Dice, Link, Process};
 use crate::world::World;
@@ -208,10 +212,10 @@ async fn live(mut story: Story, mutant: Option<Mutant>, noisy: bool) -> Ending {
     let tables = Tables {
         lease: TIMEOUT + CLAIM_MARGIN,
         limits: story.limits,
-        suppressions: story.spared.into_iter().collect(),
+        suppressions: story.spared.into_iter().map(|mobile| (mobile, crate::world::epoch())).collect(),
         ..Tables::default()
     };
-    let world = World::new(story.rng.fork(), story.prefetch, tables, noisy);
+    let world = World::new(story.rng.fork(), story.prefetch, tables, Post::new(story.seed), noisy);
     *world.weather() = story.weather.clone();
     world.kill_at(story.kill_at.clone());
     let slots = (0..story.slots).map(|_| Slot::default()).collect();
@@ -337,6 +341,7 @@ fn start(cast: &Cast, process: &Arc<Process>) -> Shard {
     let link = Link { world: cast.world.clone(), process: process.clone() };
     let seed = cast.story.seed ^ (u64::from(process.index()) + 1) << 32;
     let postgres = Arc::new(Postgres(link.clone()));
+    let feedback: Arc<dyn Feedback> = postgres.clone();
     let ports = Ports {
         ledger: postgres.clone(),
         upkeep: postgres.clone(),
@@ -350,10 +355,17 @@ fn start(cast: &Cast, process: &Arc<Process>) -> Shard {
         tracer: None,
     };
     let ports = match cast.mutant {
-        Some(mutant) => mutant.wrap(ports),
+        Some(mutant) => mutant.wrap(ports, &cast.world),
         None => ports,
     };
+    let feedback = match cast.mutant {
+        Some(mutant) => mutant.wrap_feedback(feedback, &cast.world),
+        None => feedback,
+    };
     let metrics = METRICS.get_or_init(Metrics::new).clone();
+    let words = OptOut::new(vec![OPT_OUT.into()]);
+    let inbox = Inbox::start(feedback, metrics.clone(), Arc::new(Health::starting()), words);
+    cast.world.post.open(process.index(), inbox);
     Shard::start(cast.story.settings.clone(), ports, metrics, Arc::new(Health::starting()))
 }
 

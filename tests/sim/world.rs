@@ -14,6 +14,7 @@ use crate::broker::{Audit, Broker};
 use crate::ihuyi::Ihuyi;
 use crate::lease::Shelf;
 use crate::plan::Weather;
+use crate::post::Post;
 use crate::postgres::Tables;
 use crate::process::Process;
 
@@ -35,6 +36,7 @@ pub struct World {
     pub broker: Broker,
     pub audit: Audit,
     pub ihuyi: Ihuyi,
+    pub post: Post,
 }
 
 /// When the story begins: not near midnight in Shanghai, and a quarter of a minute before the hour, at
@@ -45,7 +47,7 @@ pub fn epoch() -> Timestamp {
 
 impl World {
     /// A world in which nothing has happened. `noisy`: it says what happens.
-    pub fn new(rng: fastrand::Rng, prefetch: usize, tables: Tables, noisy: bool) -> Arc<World> {
+    pub fn new(rng: fastrand::Rng, prefetch: usize, tables: Tables, post: Post, noisy: bool) -> Arc<World> {
         Arc::new(World {
             began: Instant::now(),
             epoch: epoch(),
@@ -62,6 +64,7 @@ impl World {
             broker: Broker::new(prefetch),
             audit: Audit::default(),
             ihuyi: Ihuyi::default(),
+            post,
         })
     }
 
@@ -149,6 +152,7 @@ impl World {
     /// Ends a process. False if it had ended.
     pub fn end(&self, process: &Process) -> bool {
         self.ended.lock().unwrap().insert(process.index());
+        self.post.close(process.index());
         process.die()
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::broker::{JobPublisher, JobSource};
+use crate::post::Post;
 use crate::postgres::Tables;
 use crate::process::{Link, Process};
 use crate::suite::broker::{Cut, PREFETCH, Rabbit, every_broker_case};
@@ -18,7 +19,7 @@ impl Cut for Network {
 
 async fn in_memory() -> Rabbit {
     tokio::time::pause();
-    let world = World::new(fastrand::Rng::with_seed(1), PREFETCH.into(), Tables::default(), false);
+    let world = World::new(fastrand::Rng::with_seed(1), PREFETCH.into(), Tables::default(), Post::new(1), false);
     let link = |index| Link { world: world.clone(), process: Process::new(index) };
     let own = link(0);
     Rabbit {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dispatcher::dispatch::ports::*;
 use dispatcher::domain::job::{Outcome, State, Timestamp};
+use dispatcher::domain::mobile::Mobile;
 use dispatcher::domain::receipt::{self, LOOKS, Receipt};
 use dispatcher::domain::uplink::Uplink;
 
@@ -27,6 +28,11 @@ pub struct ReplyRow {
     pub received_at: Timestamp,
 }
 
+/// By a receipt.
+pub fn is_final(state: State) -> bool {
+    matches!(state, State::Delivered | State::Undelivered)
+}
+
 /// When to look again after so many looks.
 fn next_look(looks: usize, now: Timestamp) -> Option<Timestamp> {
     LOOKS.get(looks).map(|pause| now + *pause)
@@ -41,6 +47,10 @@ impl Tables {
                 continue;
             }
             let job = self.job_of(&row.smsid);
+            let ended = job.as_ref().and_then(|id| self.jobs.get(id)).is_some_and(|job| is_final(job.state));
+            if ended {
+                self.seen.insert("contradicted");
+            }
             let look_at = if job.is_none() { next_look(0, now) } else { None };
             self.receipts.push(ReceiptRow { receipt: row.clone(), received_at: now, job, look_at, looks: 0 });
         }
@@ -85,6 +95,8 @@ impl Tables {
             job.go(receipt::final_state(receipt.code), (None, None, false), now);
             job.code = receipt.code;
             ended.push(Ended { account: job.account.clone(), state: job.state, code: job.code });
+            let job = job.clone();
+            self.announce(&job, now);
         }
         ended
     }
@@ -107,6 +119,9 @@ impl Tables {
             row.looks += 1;
             row.look_at = if job.is_none() { next_look(row.looks, now) } else { None };
             row.job = job;
+            if row.job.is_some() {
+                self.seen.insert("matched later");
+            }
         }
         self.end_jobs(due, now)
     }
@@ -132,6 +147,9 @@ impl Tables {
             job.go(State::Accepted, (None, None, false), now);
             job.smsid = Some(smsid.clone());
             accounts.push(job.account.clone());
+            let job = job.clone();
+            self.announce(&job, now);
+            self.seen.insert("doubt ended");
             if let Some(attempt) = self.attempts.get_mut(&key) {
                 attempt.smsid = Some(smsid.clone());
             }
@@ -167,6 +185,10 @@ impl Tables {
                 continue;
             }
             self.replies.push(ReplyRow { reply: row.clone(), received_at: now });
+            if let (true, Ok(mobile)) = (row.opt_out.is_some(), Mobile::parse(&row.mobile)) {
+                self.suppressions.entry(mobile).or_insert(now);
+                self.seen.insert("opted out");
+            }
         }
         new
     }

@@ -20,7 +20,8 @@ use tokio::time::Instant;
 use crate::process::Link;
 use crate::world::World;
 
-pub use tables::{AttemptRow, JobRow, Tables};
+pub use feedback::{ReceiptRow, is_final};
+pub use tables::{AttemptRow, EventRow, JobRow, Tables};
 
 /// A statement on a quiet system.
 const QUICK: Duration = Duration::from_millis(6);
@@ -231,12 +232,12 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("put forward", move |tables, _| Ok(tables.put_forward(by))))
     }
 
-    fn look_again(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
-        Box::pin(self.statement("look again", move |tables, now| Ok(tables.look_again(at, limit, now))))
+    fn look_again(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
+        Box::pin(self.statement("look again", move |tables, now| Ok(tables.look_again(now + ahead, limit, now))))
     }
 
-    fn end_doubts(&self, at: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
-        Box::pin(self.statement("end doubts", move |tables, now| Ok(tables.end_doubts(at, limit, now))))
+    fn end_doubts(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>> {
+        Box::pin(self.statement("end doubts", move |tables, now| Ok(tables.end_doubts(now + ahead, limit, now))))
     }
 
     fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {

@@ -82,8 +82,8 @@ pub struct Tables {
     pub replies: Vec<ReplyRow>,
     /// Paused accounts have a pause.
     pub accounts: BTreeMap<String, Option<Pause>>,
-    /// Numbers that bulk jobs spare.
-    pub suppressions: BTreeSet<Mobile>,
+    /// Numbers that bulk jobs spare, and since when.
+    pub suppressions: BTreeMap<Mobile, Timestamp>,
     /// What one number may get over long windows.
     pub limits: NumberLimits,
     /// How long a claim protects its attempt.
@@ -191,7 +191,7 @@ impl Tables {
     /// `decided` of `src/store/policy.rs`, and what follows from it.
     fn enter(&mut self, job: &mut JobRow, entry: &Entry, to: Option<(Mobile, Priority)>, owner: u32, now: Timestamp) {
         let to = to.filter(|_| *entry == Entry::Claim);
-        let spared = |(mobile, priority)| priority == Priority::Bulk && self.suppressions.contains(&mobile);
+        let spared = |(mobile, priority)| priority == Priority::Bulk && self.suppressions.contains_key(&mobile);
         if to.is_some_and(spared) {
             job.go(State::Failed, entry_columns(entry), now);
             (job.suppressed, job.code, job.smsid) = (true, None, None);

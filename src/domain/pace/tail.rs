@@ -31,12 +31,18 @@ impl Place {
     }
 }
 
-/// Where the last parked job of a number stands.
+/// Where the last parked job of a number stands. A backlog may have one for each of 200,000 numbers: what
+/// few of them need is apart.
 #[derive(Debug)]
 struct Tail {
     last: Place,
     /// Jobs that are parked or on their way back.
     jobs: u32,
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
     /// Jobs that had come back and were parked again, or were held, by their place. Those behind them may
     /// be on their way, and must not go first.
     again: BTreeMap<i64, Place>,
@@ -54,7 +60,11 @@ struct FormerOwner {
 
 impl Tail {
     fn at(last: Place) -> Tail {
-        Tail { last, jobs: 0, again: BTreeMap::new(), former: None }
+        Tail { last, jobs: 0, more: None }
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
     }
 }
 
@@ -75,7 +85,7 @@ impl Tails {
         if request.standing == Standing::New {
             return (tail.jobs > 0 && now < tail.last.due + GRACE).then_some(tail.last);
         }
-        let before = tail.again.range(..request.seq).rev().map(|(_, again)| again);
+        let before = tail.more.as_ref()?.again.range(..request.seq).rev().map(|(_, again)| again);
         before.into_iter().find(|again| now < again.due + GRACE).copied()
     }
 
@@ -87,7 +97,7 @@ impl Tails {
         // One that had waited in memory when its number's window was full stands before others that
         // were parked behind it long ago, and that come back first.
         if request.standing != Standing::New || place.reason == WaitReason::NumberLimit {
-            tail.again.insert(request.seq, place);
+            tail.more().again.insert(request.seq, place);
         }
         if request.standing == Standing::New || place.due >= tail.last.due {
             tail.last = Place { due: tail.last.due.max(place.due), ..place };
@@ -105,17 +115,17 @@ impl Tails {
             tail.last = place;
         }
         if reason == WaitReason::NumberLimit {
-            tail.again.insert(first_seq, place);
+            tail.more().again.insert(first_seq, place);
         }
         let next_place = first_seq - PLACES;
-        let owner = tail.former.get_or_insert(FormerOwner { next_place, published });
+        let owner = tail.more().former.get_or_insert(FormerOwner { next_place, published });
         owner.next_place = owner.next_place.min(next_place);
         owner.published = owner.published.max(published);
     }
 
     /// See [`super::Pacer::place`].
     pub fn place(&mut self, mobile: Mobile, priority: Priority, published: Option<Timestamp>) -> Option<i64> {
-        let owner = self.tails.get_mut(&(mobile.as_u64(), priority))?.former.as_mut()?;
+        let owner = self.tails.get_mut(&(mobile.as_u64(), priority))?.more.as_mut()?.former.as_mut()?;
         if published.zip(owner.published).is_some_and(|(this, last)| this > last) {
             return None;
         }
@@ -128,7 +138,9 @@ impl Tails {
         let key = (mobile.as_u64(), priority);
         let Some(tail) = self.tails.get_mut(&key) else { return };
         tail.jobs = tail.jobs.saturating_sub(1);
-        tail.again.remove(&seq);
+        if let Some(more) = &mut tail.more {
+            more.again.remove(&seq);
+        }
         if tail.jobs == 0 {
             self.tails.remove(&key);
         }

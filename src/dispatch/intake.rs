@@ -60,7 +60,12 @@ impl Reception {
         let (seq, standing) = self.place(&job, &arrival);
         let keep = arrival.returns >= WEARY;
         let start = match self.at_once(&job, now) {
-            Some(entry) => Start::Known(entry),
+            Some(entry) => {
+                if standing == Standing::Released {
+                    self.pace.act(|pacer, _| pacer.returned(account, job.mobile, job.priority, seq));
+                }
+                Start::Known(entry)
+            }
             None => self.line_up(&job, Place { account, seq, standing, keep }, now),
         };
         let journey = self.desk.journey(&job);

@@ -249,6 +249,8 @@ pub struct ParkedJobs {
     pub jobs: u32,
     /// The place of the first in the order of arrival.
     pub first_seq: i64,
+    /// The place of the last.
+    pub last_seq: i64,
     /// When the last one was published, where the publishers say so.
     pub published_at: Option<Timestamp>,
 }

@@ -215,8 +215,8 @@ async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
                 due,
                 on_room: line.on_room,
                 reason: line.reason,
-                jobs: line.jobs,
                 first_seq: line.first_seq,
+                last_seq: line.last_seq,
                 published: line.published_at,
             };
             pacer.restore_parked(line.mobile, line.priority, former);

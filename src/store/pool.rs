@@ -13,7 +13,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{Describe, Either, Error, Execute, Executor, Postgres, SqlStr};
+use sqlx::{Connection, Describe, Either, Error, Execute, Executor, Postgres, SqlStr};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -61,6 +61,8 @@ impl Pool {
         let silent = tokio::select! {
             answered = timeout(SILENCE, answers) => match answered {
                 Ok(answers) => {
+                    // A rejected body of 10 MB would leave a buffer of 20 MB behind in every connection.
+                    lent.connection()?.shrink_buffers();
                     lent.give_back();
                     return answers;
                 }

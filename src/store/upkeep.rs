@@ -211,14 +211,16 @@ impl Store {
     async fn parked_rows(&self) -> Result<Vec<ParkedJobs>, LedgerError> {
         let rows = sqlx::query(
             "select account, mobile, priority, on_room, wait_reason, coalesce(max(due_at), now()) as due_at,
-                 count(*) as jobs, min(seq) as first_seq, max(published_at) as published_at
+                 count(*) as jobs, min(seq) as first_seq, max(seq) as last_seq, max(published_at) as published_at
              from (
-                 select * from jobs j where state = 'waiting' and not on_room
+                 select account, mobile, priority, on_room, wait_reason, due_at, seq, published_at
+                 from jobs j where state = 'waiting' and not on_room
                      and (wait_reason in ('rate_limited', 'quiet_hours') or wait_reason = 'number_limit' and $1
                          and not exists (
                              select from attempts a
                              where a.job_id = j.id and a.attempt = j.requests and a.outcome = 'tomorrow'))
-                 union all select * from jobs where state = 'waiting' and on_room) parked
+                 union all select account, mobile, priority, on_room, wait_reason, due_at, seq, published_at
+                 from jobs where state = 'waiting' and on_room) parked
              group by account, mobile, priority, on_room, wait_reason",
         )
         // Where the gateway has said that it waits, it says so to each job of the number by itself.
@@ -240,6 +242,7 @@ impl Store {
                         .ok_or_else(unreadable)?,
                     jobs: row.try_get::<i64, _>("jobs").map_err(ledger_error)?.clamp(0, 1 << 30) as u32,
                     first_seq: row.try_get("first_seq").map_err(ledger_error)?,
+                    last_seq: row.try_get("last_seq").map_err(ledger_error)?,
                     published_at: row.try_get("published_at").map_err(ledger_error)?,
                 })
             })

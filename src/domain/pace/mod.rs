@@ -134,11 +134,8 @@ impl Pacer {
     /// A job arrives. What it is told comes out of [`Pacer::poll`], perhaps at once.
     pub fn enter(&mut self, request: Request, now: Tick) {
         let (ticket, priority) = (request.ticket, request.priority);
-        let mut from = None;
-        if request.standing == Standing::Released {
-            self.accounts[request.account].returned(priority);
-            from = self.tails.returned(request.mobile, priority, request.seq);
-        }
+        let released = request.standing == Standing::Released;
+        let from = if released { self.came_back(request.account, request.mobile, priority, request.seq) } else { None };
         let entry = Entry {
             request,
             stage: Stage::Mobile,
@@ -318,7 +315,18 @@ impl Pacer {
 
     /// Postgres has not parked a job that was told to park: its message was a copy. Nobody waits behind it.
     pub fn not_parked(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
-        self.tails.not_parked(mobile, priority, seq);
+        self.tails.returned(mobile, priority, seq);
+    }
+
+    /// A released job has come back, to go on or to be stored without a turn.
+    pub fn returned(&mut self, account: usize, mobile: Mobile, priority: Priority, seq: i64) {
+        self.came_back(account, mobile, priority, seq);
+    }
+
+    /// The same; where it was, if it was parked again.
+    fn came_back(&mut self, account: usize, mobile: Mobile, priority: Priority, seq: i64) -> Option<Place> {
+        self.accounts[account].returned(priority);
+        self.tails.returned(mobile, priority, seq)
     }
 
     /// Jobs that a former owner of this shard has parked, so that newcomers go behind them.

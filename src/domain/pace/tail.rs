@@ -1,7 +1,7 @@
 //! Which numbers have jobs parked for a limiter, and where the last of them stands: a newcomer of
 //! the same number and priority goes behind it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::bucket::Tick;
@@ -12,10 +12,6 @@ use crate::domain::mobile::Mobile;
 /// A parked job that has not come back this long after its slot is not waited for any more: it was
 /// cancelled or has expired.
 const GRACE: Duration = Duration::from_secs(60);
-
-/// So many that came back last are remembered for each number: a job may be released twice, and its second
-/// copy is not another one's return.
-const COPIES: usize = 32;
 
 /// Where a parked job stands.
 #[derive(Clone, Copy, Debug)]
@@ -37,23 +33,34 @@ impl Place {
         Place { due: due.unwrap_or(now), on_room, reason, account: Some(account) }
     }
 
-    /// Both waited for the same room, which lets them out in order: who is let out has nobody before it.
-    fn shares_room(&self, other: &Place) -> bool {
-        self.on_room && other.on_room && self.account.is_some() && self.account == other.account
+    /// Whoever was let out of this place has nobody at the other before it: of one room, and of slots, jobs
+    /// are let out in order.
+    fn is_let_out_after(&self, other: &Place) -> bool {
+        match (self.on_room, other.on_room) {
+            (true, true) => self.account.is_some() && self.account == other.account,
+            (false, false) => self.due >= other.due,
+            _ => false,
+        }
     }
 }
 
-/// Where the last parked job of a number stands.
+/// Where the last parked job of a number stands. A backlog may have one for each of 200,000 numbers: what
+/// few of them need is apart.
 #[derive(Debug)]
 struct Tail {
     last: Place,
-    /// Jobs that are parked or on their way back.
-    jobs: u32,
+    /// The last of them, in the order of arrival.
+    last_seq: i64,
+    /// That one has come back, and so have all that were parked before it.
+    is_back: bool,
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
     /// Jobs that had come back and were parked again, or were held, by their place. Those behind them may
     /// be on their way, and must not go first.
     again: BTreeMap<i64, Place>,
-    /// Those that came back last.
-    back: VecDeque<i64>,
     former: Option<FormerOwner>,
 }
 
@@ -67,8 +74,23 @@ struct FormerOwner {
 }
 
 impl Tail {
-    fn at(last: Place) -> Tail {
-        Tail { last, jobs: 0, again: BTreeMap::new(), back: VecDeque::new(), former: None }
+    fn at(last: Place, last_seq: i64) -> Tail {
+        Tail { last, last_seq, is_back: false, more: None }
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// The job of that place is not parked; where it was, if it was parked again.
+    fn forget(&mut self, seq: i64) -> Option<Place> {
+        self.is_back |= seq == self.last_seq;
+        self.more.as_mut()?.again.remove(&seq)
+    }
+
+    /// Nobody is waited for.
+    fn is_over(&self) -> bool {
+        self.is_back && self.more.as_ref().is_none_or(|more| more.again.is_empty())
     }
 }
 
@@ -87,23 +109,24 @@ impl Tails {
     pub fn to_follow(&self, request: &Request, own: Option<Place>, now: Tick) -> Option<Place> {
         let tail = self.tails.get(&(request.mobile.as_u64(), request.priority))?;
         if request.standing == Standing::New {
-            return (tail.jobs > 0 && now < tail.last.due + GRACE).then_some(tail.last);
+            return (now < tail.last.due + GRACE).then_some(tail.last);
         }
-        let before = tail.again.range(..request.seq).rev().map(|(_, again)| again);
-        let holds = |again: &&Place| now < again.due + GRACE && !own.is_some_and(|own| own.shares_room(again));
+        let before = tail.more.as_ref()?.again.range(..request.seq).rev().map(|(_, again)| again);
+        let holds = |again: &&Place| now < again.due + GRACE && !own.is_some_and(|own| own.is_let_out_after(again));
         before.into_iter().find(holds).copied()
     }
 
     /// `request` is parked at `place`.
     pub fn parked(&mut self, request: &Request, place: Place) {
         let key = (request.mobile.as_u64(), request.priority);
-        let tail = self.tails.entry(key).or_insert_with(|| Tail::at(place));
-        tail.jobs += 1;
-        tail.back.retain(|seq| *seq != request.seq);
+        let tail = self.tails.entry(key).or_insert_with(|| Tail::at(place, request.seq));
+        if request.seq >= tail.last_seq {
+            (tail.last_seq, tail.is_back) = (request.seq, false);
+        }
         // One that had waited in memory when its number's window was full stands before others that
         // were parked behind it long ago, and that come back first.
         if request.standing != Standing::New || place.reason == WaitReason::NumberLimit {
-            tail.again.insert(request.seq, place);
+            tail.more().again.insert(request.seq, place);
         }
         if request.standing == Standing::New || place.due >= tail.last.due {
             tail.last = Place { due: tail.last.due.max(place.due), ..place };
@@ -113,25 +136,25 @@ impl Tails {
     /// Jobs that were parked before this process took over. A number may have several lines of them,
     /// each for another reason: they make one tail.
     pub fn restore(&mut self, mobile: Mobile, priority: Priority, former: Former) {
-        let Former { due, on_room, reason, jobs, first_seq, published } = former;
+        let Former { due, on_room, reason, first_seq, last_seq, published } = former;
         let place = Place { due, on_room, reason, account: None };
-        let tail = self.tails.entry((mobile.as_u64(), priority)).or_insert_with(|| Tail::at(place));
-        tail.jobs += jobs;
+        let tail = self.tails.entry((mobile.as_u64(), priority)).or_insert_with(|| Tail::at(place, last_seq));
+        tail.last_seq = tail.last_seq.max(last_seq);
         if due >= tail.last.due {
             tail.last = place;
         }
         if reason == WaitReason::NumberLimit {
-            tail.again.insert(first_seq, place);
+            tail.more().again.insert(first_seq, place);
         }
         let next_place = first_seq - PLACES;
-        let owner = tail.former.get_or_insert(FormerOwner { next_place, published });
+        let owner = tail.more().former.get_or_insert(FormerOwner { next_place, published });
         owner.next_place = owner.next_place.min(next_place);
         owner.published = owner.published.max(published);
     }
 
     /// See [`super::Pacer::place`].
     pub fn place(&mut self, mobile: Mobile, priority: Priority, published: Option<Timestamp>) -> Option<i64> {
-        let owner = self.tails.get_mut(&(mobile.as_u64(), priority))?.former.as_mut()?;
+        let owner = self.tails.get_mut(&(mobile.as_u64(), priority))?.more.as_mut()?.former.as_mut()?;
         if published.zip(owner.published).is_some_and(|(this, last)| this > last) {
             return None;
         }
@@ -139,30 +162,14 @@ impl Tails {
         Some(owner.next_place - 1)
     }
 
-    /// A parked job has come back; from where, if it was parked again.
+    /// A job has come back from Postgres, or was not parked there after all, because it was the copy of
+    /// another; where it was, if it was parked again. Saying so twice changes nothing. Of jobs that were
+    /// cancelled or have expired nobody says so: the next newcomer that goes behind them makes it good.
     pub fn returned(&mut self, mobile: Mobile, priority: Priority, seq: i64) -> Option<Place> {
-        let tail = self.tails.get_mut(&(mobile.as_u64(), priority))?;
-        if tail.back.contains(&seq) {
-            return None;
-        }
-        if tail.back.len() == COPIES {
-            tail.back.pop_front();
-        }
-        tail.back.push_back(seq);
-        self.one_less(mobile, priority, seq)
-    }
-
-    /// Postgres has not parked the job of that place: it was a copy of another.
-    pub fn not_parked(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
-        self.one_less(mobile, priority, seq);
-    }
-
-    fn one_less(&mut self, mobile: Mobile, priority: Priority, seq: i64) -> Option<Place> {
         let key = (mobile.as_u64(), priority);
         let tail = self.tails.get_mut(&key)?;
-        tail.jobs = tail.jobs.saturating_sub(1);
-        let place = tail.again.remove(&seq);
-        if tail.jobs == 0 {
+        let place = tail.forget(seq);
+        if tail.is_over() {
             self.tails.remove(&key);
         }
         place
@@ -196,68 +203,99 @@ mod tests {
         Place { due: Tick::ZERO, on_room: true, reason: WaitReason::RateLimited, account: Some(0) }
     }
 
-    /// What a former owner parked: so many, the first at this place.
-    fn restored(first_seq: i64, jobs: u32) -> Tails {
+    /// What a former owner parked, from this place to that.
+    fn restored(first_seq: i64, last_seq: i64) -> Tails {
         let mut tails = Tails::default();
         let Place { due, on_room, reason, .. } = on_room();
-        tails.restore(mobile(), NORMAL, Former { due, on_room, reason, jobs, first_seq, published: None });
+        tails.restore(mobile(), NORMAL, Former { due, on_room, reason, first_seq, last_seq, published: None });
         tails
+    }
+
+    fn returns(tails: &mut Tails, seq: i64) -> Option<Place> {
+        tails.returned(mobile(), NORMAL, seq)
+    }
+
+    /// Would it wait behind another?
+    fn follows(tails: &Tails, seq: i64, standing: Standing, own: Option<Place>) -> bool {
+        tails.to_follow(&request(seq, standing), own, Tick::ZERO).is_some()
     }
 
     #[test]
     fn a_copy_that_was_parked_for_nothing_stands_before_nobody() {
-        let mut tails = restored(PLACES, 1);
+        let mut tails = restored(PLACES, PLACES);
         // Its message, which the former owner could not acknowledge.
         let copy = request(tails.place(mobile(), NORMAL, None).unwrap(), Standing::Before);
         tails.parked(&copy, on_room());
-        let first = request(PLACES, Standing::Released);
-        assert!(tails.to_follow(&first, None, Tick::ZERO).is_some());
-        tails.not_parked(mobile(), NORMAL, copy.seq);
-        assert!(tails.to_follow(&first, None, Tick::ZERO).is_none());
-        tails.returned(mobile(), NORMAL, first.seq);
+        assert!(follows(&tails, PLACES, Standing::Released, None));
+        returns(&mut tails, copy.seq);
+        assert!(!follows(&tails, PLACES, Standing::Released, None));
+        returns(&mut tails, PLACES);
         assert!(tails.tails.is_empty());
     }
 
     #[test]
-    fn the_second_copy_of_a_released_job_is_not_another_ones_return() {
-        let mut tails = restored(PLACES, 2);
-        tails.returned(mobile(), NORMAL, PLACES);
-        tails.returned(mobile(), NORMAL, PLACES);
-        let newcomer = request(PLACES + 2, Standing::New);
-        assert!(tails.to_follow(&newcomer, None, Tick::ZERO).is_some(), "the other one is still parked");
-        // The copy is parked for nothing.
-        tails.parked(&request(PLACES, Standing::Released), on_room());
-        tails.not_parked(mobile(), NORMAL, PLACES);
-        assert!(tails.to_follow(&newcomer, None, Tick::ZERO).is_some());
-        tails.returned(mobile(), NORMAL, PLACES + 1);
-        assert!(tails.to_follow(&newcomer, None, Tick::ZERO).is_none());
-    }
-
-    #[test]
-    fn a_job_that_is_parked_again_comes_back_again() {
-        let mut tails = restored(PLACES, 1);
-        tails.parked(&request(PLACES + 1, Standing::New), on_room());
-        for _ in 0..3 {
-            tails.returned(mobile(), NORMAL, PLACES);
-            tails.parked(&request(PLACES, Standing::Released), on_room());
+    fn only_the_last_ones_return_ends_a_tail() {
+        let mut tails = restored(PLACES, PLACES + 1);
+        let newcomer = |tails: &Tails| follows(tails, PLACES + 9, Standing::New, None);
+        // Twice, for a job may be released twice; and one that was never counted, such as a scheduled one.
+        for seq in [PLACES, PLACES, PLACES - 5, PLACES + 5] {
+            returns(&mut tails, seq);
+            assert!(newcomer(&tails), "the other one is still parked");
         }
-        tails.returned(mobile(), NORMAL, PLACES);
-        tails.returned(mobile(), NORMAL, PLACES + 1);
+        // A second copy is parked for nothing.
+        tails.parked(&request(PLACES, Standing::Released), on_room());
+        returns(&mut tails, PLACES);
+        assert!(newcomer(&tails));
+        returns(&mut tails, PLACES + 1);
+        assert!(tails.tails.is_empty() && !newcomer(&tails));
+    }
+
+    #[test]
+    fn a_job_that_is_parked_again_is_waited_for_again() {
+        let mut tails = restored(PLACES, PLACES + 1);
+        returns(&mut tails, PLACES);
+        tails.parked(&request(PLACES, Standing::Released), on_room());
+        returns(&mut tails, PLACES + 1);
+        assert!(follows(&tails, PLACES + 9, Standing::New, None), "the first is still parked");
+        returns(&mut tails, PLACES);
         assert!(tails.tails.is_empty());
     }
 
     #[test]
-    fn who_is_let_out_of_a_room_waits_for_nobody_who_is_gone() {
+    fn who_is_let_out_waits_for_nobody_who_is_gone() {
+        // Its turn is hours away, and it has expired meanwhile.
+        let far = Tick::from_secs(10_000);
+        let slot = Place { due: far, on_room: false, ..on_room() };
+        for (gone, own) in [(Place { due: far, ..on_room() }, on_room()), (slot, Place { due: 2 * far, ..slot })] {
+            let mut tails = Tails::default();
+            tails.parked(&request(1, Standing::Released), gone);
+            assert!(follows(&tails, 2, Standing::Released, None), "it may be on its way");
+            tails.parked(&request(2, Standing::Released), own);
+            let own = returns(&mut tails, 2);
+            assert!(own.is_some() && !follows(&tails, 2, Standing::Released, own), "the other went first: {own:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_lines_nobody_knows_which_went_first() {
         let mut tails = Tails::default();
-        let (gone, next) = (request(1, Standing::Released), request(2, Standing::Released));
-        // Its slot is hours away, and it has expired meanwhile.
-        let far = Place { due: Tick::from_secs(10_000), ..on_room() };
-        tails.parked(&gone, far);
-        assert!(tails.to_follow(&next, None, Tick::ZERO).is_some(), "it may be on its way");
-        tails.parked(&next, far);
-        let own = tails.returned(mobile(), NORMAL, next.seq);
-        assert!(tails.to_follow(&next, own, Tick::ZERO).is_none(), "the room would have let the other out first");
-        let elsewhere = own.map(|own| Place { account: Some(1), ..own });
-        assert!(tails.to_follow(&next, elsewhere, Tick::ZERO).is_some(), "another account's room says nothing");
+        let slot = Place { due: Tick::from_secs(5), on_room: false, ..on_room() };
+        tails.parked(&request(1, Standing::Released), slot);
+        let earlier = Place { due: Tick::from_secs(4), ..slot };
+        let another = Place { account: Some(1), ..on_room() };
+        for own in [on_room(), earlier] {
+            assert!(follows(&tails, 2, Standing::Released, Some(own)));
+        }
+        tails.parked(&request(1, Standing::Released), on_room());
+        assert!(follows(&tails, 2, Standing::Released, Some(another)), "another account's room says nothing");
+    }
+
+    #[test]
+    fn a_newcomer_behind_one_that_is_gone_ends_the_tail() {
+        let mut tails = restored(PLACES, PLACES);
+        assert!(follows(&tails, PLACES + 1, Standing::New, None));
+        tails.parked(&request(PLACES + 1, Standing::New), on_room());
+        returns(&mut tails, PLACES + 1);
+        assert!(tails.tails.is_empty());
     }
 }

@@ -462,8 +462,14 @@ fn newcomers_go_behind_what_a_former_owner_parked() {
     let mobile = Mobile::parse("13800000001").unwrap();
     let due = world.now + Duration::from_secs(100);
     let published = Some("2026-11-23T08:00:00Z".parse().unwrap());
-    let former =
-        Former { due, on_room: false, reason: WaitReason::RateLimited, jobs: 3, first_seq: 5_000_000, published };
+    let former = Former {
+        due,
+        on_room: false,
+        reason: WaitReason::RateLimited,
+        first_seq: 5_000_000,
+        last_seq: 6_000_000,
+        published,
+    };
     world.pacer.restore_parked(mobile, Priority::Normal, former);
     world.publish(1, MAIN, Priority::Normal);
     assert!(world.parked[0].1.due.unwrap() > due);
@@ -481,8 +487,8 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
         due: world.now,
         on_room: false,
         reason: WaitReason::RateLimited,
-        jobs: 3,
         first_seq,
+        last_seq: first_seq + 2,
         published: at(20),
     };
     world.pacer.restore_parked(mobile, Priority::Normal, former);

@@ -52,10 +52,10 @@ pub struct Former {
     pub on_room: bool,
     /// What they wait for.
     pub reason: WaitReason,
-    /// How many.
-    pub jobs: u32,
     /// The place of the first in the order of arrival.
     pub first_seq: i64,
+    /// The place of the last.
+    pub last_seq: i64,
     /// When the last one was published.
     pub published: Option<Timestamp>,
 }

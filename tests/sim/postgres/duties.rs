@@ -18,6 +18,7 @@ struct Line {
     due: Option<Timestamp>,
     jobs: u32,
     first_seq: i64,
+    last_seq: i64,
     published: Option<Timestamp>,
 }
 
@@ -210,6 +211,7 @@ impl Tables {
             line.due = row.due_at.max(line.due);
             line.jobs += 1;
             line.first_seq = row.seq.min(line.first_seq);
+            line.last_seq = row.seq.max(line.last_seq);
             line.published = row.job.published_at.max(line.published);
         }
         lines
@@ -223,6 +225,7 @@ impl Tables {
                 reason: reason.unwrap_or(WaitReason::RateLimited),
                 jobs: line.jobs,
                 first_seq: line.first_seq,
+                last_seq: line.last_seq,
                 published_at: line.published,
             })
             .collect()

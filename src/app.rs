@@ -1,10 +1,13 @@
 //! The composition root: the only file that knows every module. [`App::start`] builds the daemon
 //! from a checked configuration, [`App::stop`] takes it down in reverse; signals are [`run`]'s.
 
+mod again;
 mod api;
 mod parts;
 mod postgres;
+mod reload;
 
+pub(crate) use again::publish_again;
 pub(crate) use parts::client_options;
 
 use std::net::SocketAddr;
@@ -16,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::broker::{EventPublisher, JobPublisher, QueueWatch};
 use crate::config::{self, Config};
@@ -50,6 +53,7 @@ pub struct App {
     /// For the API alone: what it publishes must not hold up releases.
     api_publisher: Arc<JobPublisher>,
     api_backend: Arc<api::Daemon>,
+    asked: reload::Asked,
     store: Store,
     watch: JoinHandle<()>,
     watch_tokens: JoinHandle<()>,
@@ -121,7 +125,8 @@ impl App {
         let gateway = parts::gateway(config)?;
         let shown = Arc::new(Shown { health: health.clone(), metrics: metrics.clone() });
         let api_publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
-        let api_backend = Arc::new(api::Daemon::new(config, store.clone(), api_publisher.clone()));
+        let (asking, asked) = reload::channel();
+        let api_backend = Arc::new(api::Daemon::new(config, store.clone(), api_publisher.clone(), asking));
         let api = Api { backend: api_backend.clone(), tokens: Arc::new(api::tokens(config)) };
         let tokens = api.tokens.clone();
         let watch_tokens = tokio::spawn(async move { tokens.watch().await });
@@ -157,6 +162,7 @@ impl App {
             announcer,
             api_publisher,
             api_backend,
+            asked,
             store,
             watch,
             watch_tokens,
@@ -169,14 +175,19 @@ impl App {
 
     /// Goes on with another configuration: accounts, limits, codes, and whatever else needs no other
     /// connection or listener. What is on the wire finishes first, what waits in memory goes back to
-    /// RabbitMQ; as after a start, every number counts as just used.
+    /// RabbitMQ; as after a start, every number counts as just used. Returns the keys that changed; without
+    /// any, nothing is disturbed.
     ///
     /// # Errors
     /// When a key changed that needs a restart, or the gateway client cannot be set up. Nothing has
     /// changed then.
-    pub async fn reload(&mut self, config: Config) -> anyhow::Result<()> {
+    pub async fn reload(&mut self, config: Config) -> anyhow::Result<Vec<String>> {
         let fixed = self.config.needs_restart(&config);
         anyhow::ensure!(fixed.is_empty(), "{}: only a restart can change this", fixed.join(", "));
+        let changed = self.config.changed(&config);
+        if changed.is_empty() {
+            return Ok(changed);
+        }
         let gateway = parts::gateway(&config)?;
         telemetry::logging::set_level(&config.log.level)?;
         if let Some(shard) = self.shard.take() {
@@ -198,7 +209,7 @@ impl App {
         self.vital.add(shard.abort_handle());
         self.shard = Some(shard);
         self.config = config;
-        Ok(())
+        Ok(changed)
     }
 
     /// Where the admin listener is.
@@ -240,7 +251,7 @@ impl App {
     }
 }
 
-/// Runs the daemon until SIGTERM or Ctrl-C. With SIGHUP it takes up what `load` reads.
+/// Runs the daemon until SIGTERM or Ctrl-C. With SIGHUP, or when the API asks, it takes up what `load` reads.
 ///
 /// # Errors
 /// When it cannot start: the address is taken, or the database lacks its migrations.
@@ -264,7 +275,8 @@ pub async fn run(
     loop {
         tokio::select! {
             () = &mut stop => break,
-            _ = hangup.recv() => take_up(&mut app, load()).await,
+            _ = hangup.recv() => drop(reload::take_up(&mut app, load()).await),
+            request = app.asked.next() => request.answer(reload::take_up(&mut app, load()).await),
         }
     }
     info!("told to stop");
@@ -273,23 +285,6 @@ pub async fn run(
         left => warn!(left, "attempts were still on the wire: they will be settled as unknown"),
     }
     Ok(())
-}
-
-/// A bad configuration changes nothing and says so.
-async fn take_up(app: &mut App, loaded: Result<Config, config::Problems>) {
-    let config = match loaded {
-        Ok(config) => config,
-        Err(problems) => {
-            problems.iter().for_each(|problem| error!(%problem, "the new configuration is wrong: nothing was changed"));
-            return;
-        }
-    };
-    match app.reload(config).await {
-        Ok(()) => info!("the new configuration is in force"),
-        Err(error) => {
-            error!(error = format!("{error:#}"), "the new configuration is not taken up: nothing was changed")
-        }
-    }
 }
 
 /// Where ihuyi posts what it has to say, if a secret is configured. Before Postgres is there pushes are

@@ -43,6 +43,9 @@
 //! | queues and exchanges | [`broker`] |
 //! | what publishers are told | [`domain::event`], `store/events.rs`, `dispatch/duties/events.rs` |
 //! | what a receipt or a reply means | [`domain::receipt`], [`domain::uplink`] |
+//! | what is checked before a request is spent | [`domain::message`], [`domain::template`] |
+//! | templates registered at ihuyi, their reviews | `store/templates.rs`, [`domain::review`], `cli/templates.rs` |
+//! | what a balance tells | [`domain::balance`], `dispatch/duties/balance.rs` |
 //! | what ihuyi may push, and the answer | `web/callbacks` |
 //! | the API | [`web::api`], and `app/api.rs` for what stands behind it |
 //! | what operators do to rows | `store/operate`, and `store/replaying.rs` for what follows |

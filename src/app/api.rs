@@ -3,13 +3,19 @@
 //! Every call runs as a task of its own: a client that goes away must not cut a statement short. Few
 //! run at a time, so that what hangs is bounded.
 
+mod shown;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tracing::warn;
 
+use self::shown::{attempt, job, job_filter, receipt, rejection, replay, replayed_job, reply};
+use super::again::publish_again;
 use super::parts;
+use super::reload::{Asking, Silent};
 use crate::broker::{JobPublisher, Message};
 use crate::config::{self, Config};
 use crate::dispatch::ports::{Boxed, LedgerError, Upkeep};
@@ -17,14 +23,18 @@ use crate::domain::job::Job;
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
 use crate::store::Store;
-use crate::store::operate::{Acted, Control, Controlled, Operator, ReplayInfo, ReplayOrder, Verdict, Via};
-use crate::store::query::{AttemptInfo, JobFilter, JobInfo, ReceiptInfo, ReplyInfo};
+use crate::store::operate::{Acted, Control, Controlled, Operator, ReplayOrder, RetryChoice, Verdict, Via};
+use crate::store::query::{JobFilter, RejectionFilter};
 use crate::web::api::model;
-use crate::web::api::port::{Act, Answer, Backend, Filter, PageOf, ReplayAsked, Steer, Trouble};
+use crate::web::api::port::{
+    Act, Answer, Backend, PageOf, Refused, RefusedPage, ReplayAsked, ReplayPage, RetryAsked, Steer, Trouble,
+};
 use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 
 /// An answer that takes longer is a 503.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Refused messages that one call publishes again, at most.
+const RETRIES_AT_ONCE: u32 = 1_000;
 /// Calls under way at a time.
 const AT_A_TIME: usize = 16;
 
@@ -34,6 +44,7 @@ pub(super) struct Daemon {
     publisher: Arc<JobPublisher>,
     known: RwLock<Known>,
     permits: Arc<Semaphore>,
+    reload: Asking,
 }
 
 /// What a reload of the configuration changes.
@@ -41,18 +52,23 @@ pub(super) struct Daemon {
 struct Known {
     rules: Arc<Rules>,
     accounts: Vec<String>,
+    drain: Duration,
 }
 
 impl Known {
     fn of(config: &Config) -> Known {
-        Known { rules: Arc::new(parts::rules(config)), accounts: config.accounts.keys().cloned().collect() }
+        Known {
+            rules: Arc::new(parts::rules(config)),
+            accounts: config.accounts.keys().cloned().collect(),
+            drain: config.drain_timeout,
+        }
     }
 }
 
 impl Daemon {
-    pub fn new(config: &Config, store: Store, publisher: Arc<JobPublisher>) -> Self {
+    pub fn new(config: &Config, store: Store, publisher: Arc<JobPublisher>, reload: Asking) -> Self {
         let known = RwLock::new(Known::of(config));
-        Daemon { store, publisher, known, permits: Arc::new(Semaphore::new(AT_A_TIME)) }
+        Daemon { store, publisher, known, permits: Arc::new(Semaphore::new(AT_A_TIME)), reload }
     }
 
     /// Another configuration is in force.
@@ -139,7 +155,7 @@ impl Backend for Daemon {
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()> {
         let store = self.store.clone();
         self.apart("Postgres", async move {
-            let acted = store.cancel_jobs(&operator(act), &[id]).await?;
+            let acted = store.cancel_jobs(&operator(act), &[id], None).await?;
             settled(&acted, "only a job that is waiting or queued can be withdrawn")
         })
     }
@@ -148,7 +164,7 @@ impl Backend for Daemon {
         let store = self.store.clone();
         self.apart("Postgres", async move {
             let verdict = if sent { Verdict::Sent(smsid) } else { Verdict::NotSent };
-            let acted = store.resolve_jobs(&operator(act), &[id], &verdict).await?;
+            let acted = store.resolve_jobs(&operator(act), &[id], &verdict, None).await?;
             settled(&acted, "only a job in doubt can be resolved")
         })
     }
@@ -180,6 +196,18 @@ impl Backend for Daemon {
         self.apart("Postgres", async move { store.find_replay(id).await?.map(replay).ok_or_else(no_replay) })
     }
 
+    fn replay_jobs(&self, id: i64, page: ReplayPage) -> Answer<'_, model::ReplayJobPage> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let (rows, next) = store.replay_jobs(id, page.result.as_deref(), page.after, page.limit).await?;
+            if rows.is_empty() && store.find_replay(id).await?.is_none() {
+                return Err(no_replay());
+            }
+            let jobs = rows.into_iter().map(replayed_job).collect();
+            Ok(model::ReplayJobPage { jobs, next_cursor: next.map(|position| position.to_string()) })
+        })
+    }
+
     fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()> {
         let store = self.store.clone();
         self.apart("Postgres", async move {
@@ -193,6 +221,47 @@ impl Backend for Daemon {
                 Controlled::Not(state) => Err(Trouble::Conflict(format!("the replay is {state}"))),
                 Controlled::Missing => Err(no_replay()),
             }
+        })
+    }
+
+    fn rejections(&self, page: RefusedPage) -> Answer<'_, model::RejectionPage> {
+        let store = self.store.clone();
+        self.apart("Postgres", async move {
+            let cursor = page.cursor.map(|text| text.parse()).transpose();
+            let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
+            let Refused { reason, since, until, .. } = page.filter;
+            let found =
+                store.list_rejections(&RejectionFilter { reason, since, until, limit: page.limit, cursor }).await?;
+            let next_cursor = found.next.map(|cursor| cursor.to_string());
+            Ok(model::RejectionPage { rejections: found.rows.into_iter().map(rejection).collect(), next_cursor })
+        })
+    }
+
+    fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried> {
+        let (store, publisher) = (self.store.clone(), self.publisher.clone());
+        self.apart("Postgres or RabbitMQ", async move {
+            let Refused { ids, reason, since, until } = asked.filter;
+            let choice = RetryChoice { ids, reason, since, until, again: asked.again };
+            let found = store.preview_retry(&choice).await?;
+            let mut published = 0;
+            if !asked.dry_run && found.matched > 0 {
+                let range = (0, found.last);
+                let sent = publish_again(&store, &publisher, &operator(act), &choice, range, RETRIES_AT_ONCE).await;
+                published = match sent.map_err(|error| Trouble::Unavailable(format!("{error:#}")))? {
+                    Some((count, _)) => count as i64,
+                    None => 0,
+                };
+            }
+            Ok(model::Retried {
+                dry_run: asked.dry_run,
+                matched: found.matched,
+                already: found.already,
+                published,
+                left: (found.matched - published).max(0),
+                oldest: found.oldest,
+                newest: found.newest,
+                by_reason: found.by_reason,
+            })
         })
     }
 
@@ -230,6 +299,26 @@ impl Backend for Daemon {
             })
         })
     }
+
+    fn reload(&self, act: Act) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            let asked = self.reload.ask(self.known().drain).await.map_err(|silent| match silent {
+                Silent::Busy => Trouble::Conflict("another reload is under way: wait for it".into()),
+                Silent::Slow => Trouble::Unavailable("it takes long: the daemon's log will say how it ended".into()),
+            })?;
+            let changed = asked.map_err(Trouble::Refused)?;
+            let (store, keys) = (self.store.clone(), changed.clone());
+            let noted = self.apart("Postgres", async move {
+                let (target, count) = (serde_json::json!({ "changed": keys }), keys.len() as i64);
+                Ok(store.note(&operator(act), "reload", &target, count).await?)
+            });
+            // It is done, with Postgres or without.
+            if let Err(trouble) = noted.await {
+                warn!(?trouble, "a reload could not be noted in `operations`");
+            }
+            Ok(changed)
+        })
+    }
 }
 
 impl From<LedgerError> for Trouble {
@@ -259,27 +348,6 @@ fn no_replay() -> Trouble {
     Trouble::Missing("there is no such replay".into())
 }
 
-fn replay(info: ReplayInfo) -> model::Replay {
-    model::Replay {
-        id: info.id,
-        state: info.state,
-        note: info.note,
-        canary_state: info.canary_state,
-        actor: info.actor,
-        via: info.via,
-        reason: info.reason,
-        filter: info.filter,
-        rate: info.rate,
-        canary: info.canary,
-        expires_in_seconds: info.expires_in_seconds,
-        matched: info.matched,
-        results: info.results,
-        created_at: info.created_at,
-        updated_at: info.updated_at,
-        finished_at: info.finished_at,
-    }
-}
-
 fn no_job() -> Trouble {
     let words = "no job has this id: it was not received yet, was refused (see `rejections`), or is older than \
          retention.jobs";
@@ -293,51 +361,4 @@ fn settled(acted: &[Acted], rule: &str) -> Result<(), Trouble> {
         Some(Acted::Not(state)) => Err(Trouble::Conflict(format!("the job is {state}: {rule}"))),
         Some(Acted::Missing) | None => Err(no_job()),
     }
-}
-
-fn job_filter(filter: Filter) -> JobFilter {
-    let Filter { ids, states, code, account, mobile, since, until } = filter;
-    JobFilter { ids, states, code, account, mobile, since, until, limit: 0, cursor: None }
-}
-
-fn job(info: JobInfo) -> model::Job {
-    let attempts = info.attempts;
-    let facts = model::JobFacts {
-        id: info.id,
-        account: info.account,
-        mobile: info.mobile,
-        priority: info.priority,
-        content: info.content,
-        template_id: info.template_id,
-        variables: info.variables,
-        state: info.state,
-        wait_reason: info.wait_reason,
-        due_at: info.due_at,
-        not_before: info.not_before,
-        expires_at: info.expires_at,
-        on_unknown: info.on_unknown,
-        code: info.code,
-        message: info.message,
-        smsid: info.smsid,
-        metadata: info.metadata,
-        published_at: info.published_at,
-        created_at: info.created_at,
-        updated_at: info.updated_at,
-    };
-    model::Job { facts, attempts }
-}
-
-fn attempt(info: AttemptInfo) -> model::Attempt {
-    let AttemptInfo { attempt, account, outcome, code, message, smsid, started_at, finished_at } = info;
-    model::Attempt { attempt, account, outcome, code, message, smsid, started_at, finished_at }
-}
-
-fn receipt(info: ReceiptInfo) -> model::Receipt {
-    let ReceiptInfo { smsid, mobile, code, message, reported_at, received_at, .. } = info;
-    model::Receipt { smsid, mobile, code, message, reported_at, received_at }
-}
-
-fn reply(info: ReplyInfo) -> model::Reply {
-    let ReplyInfo { mobile, content, smsid, replied_at, received_at, .. } = info;
-    model::Reply { mobile, content, smsid, replied_at, received_at }
 }

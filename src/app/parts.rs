@@ -84,6 +84,7 @@ pub(super) fn settings(config: &Config, tempo: Tempo) -> Settings {
             refusals: account.pause_after_refusals,
         },
         balance_low: i64::from(account.balance_low),
+        signature: account.signature_length,
         fallback: account.fallback.as_ref().and_then(index),
     });
     Settings {
@@ -110,5 +111,7 @@ pub(super) fn rules(config: &Config) -> Rules {
         default_account: config.default_account_name().unwrap_or_default().to_owned(),
         accounts: config.accounts.keys().cloned().collect::<BTreeSet<_>>(),
         on_unknown: config.in_doubt.on_unknown,
+        checks: config.checks,
+        templates: config.templates.clone(),
     }
 }

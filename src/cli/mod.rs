@@ -1,7 +1,7 @@
 //! The command line: a file per command. Tables are for people, `--json` is for programs.
 
 pub mod accounts;
-mod actor;
+mod admin;
 pub mod check;
 pub mod completions;
 mod connect;
@@ -14,12 +14,14 @@ mod output;
 mod parse;
 pub mod receipts;
 pub mod rejections;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod send;
 pub mod simulate;
 pub mod suppressions;
 mod table;
+pub mod templates;
 pub mod top;
 mod when;
 mod who;
@@ -68,12 +70,15 @@ enum Command {
     Health(health::HealthArgs),
     Send(Box<send::SendArgs>),
     Jobs(jobs::JobsArgs),
+    #[command(visible_alias = "replays")]
     Replay(Box<replay::ReplayArgs>),
     Accounts(accounts::AccountsArgs),
     Rejections(rejections::RejectionsArgs),
     Receipts(receipts::ReceiptsArgs),
     Suppressions(suppressions::SuppressionsArgs),
+    Templates(templates::TemplatesArgs),
     Forget(forget::ForgetArgs),
+    Reload(reload::ReloadArgs),
     Top(top::TopArgs),
     Simulate(Box<simulate::SimulateArgs>),
     Completions(completions::CompletionsArgs),
@@ -103,7 +108,15 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Rejections(args) => threaded(rejections::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Receipts(args) => single(receipts::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Suppressions(args) => single(suppressions::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Templates(args) => {
+            let config = load(cli.config, args.needs())?;
+            single(templates::run(args, &config, json))
+        }
         Command::Forget(args) => single(forget::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Reload(args) => {
+            let loaded = config::load(cli.config.as_deref(), config::environment(), args.needs());
+            single(reload::run(args, loaded, json))
+        }
         Command::Top(args) => single(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
         Command::Simulate(args) => single(simulate::run(*args)),
         Command::Completions(args) => completions::run(args),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -16,8 +17,8 @@ use crate::domain::codes::meaning;
 use crate::domain::rate::{Rate, parse_duration};
 use crate::domain::replay;
 use crate::store::Store;
-use crate::store::operate::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview};
-use crate::store::query::JobFilter;
+use crate::store::operate::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview, ReplayedJob};
+use crate::store::query::{JobFilter, MAX_PAGE};
 
 /// Replays in the list.
 const LATEST: u32 = 20;
@@ -28,6 +29,7 @@ Examples:
   dispatcher replay --code 4070 --since 2h --rate 10/s --canary 20 --reason 'signature registered'
   dispatcher replay --state expired --since 2026-11-11 --expires-in 4h
   dispatcher replay show 7
+  dispatcher replay show 7 --jobs --result failed
   dispatcher replay pause 7
 
 Only failed jobs, unless others are named by --state: a job in doubt may have been sent already. The
@@ -69,14 +71,32 @@ pub struct ReplayArgs {
 enum ReplayCommand {
     /// Lists the latest replays
     List,
-    /// Shows a replay and how far it is
-    Show { id: i64 },
+    /// Shows a replay and how far it is, or what came of each of its jobs
+    Show(Shown),
     /// Holds a replay back
     Pause(Steered),
     /// Lets a replay go on, also past a canary that failed
     Resume(Steered),
     /// Ends a replay; what it has sent stays sent
     Cancel(Steered),
+}
+
+#[derive(Debug, Args)]
+struct Shown {
+    /// Its number
+    id: i64,
+    /// List its jobs, in the order in which they go, instead
+    #[arg(long)]
+    jobs: bool,
+    /// Those alone that came to it, such as failed
+    #[arg(long, requires = "jobs", value_parser = PossibleValuesParser::new(replay::RESULTS))]
+    result: Option<String>,
+    /// How many, at most 1000
+    #[arg(long, requires = "jobs", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PAGE)))]
+    limit: u32,
+    /// Go on behind this position
+    #[arg(long, requires = "jobs", default_value_t = 0)]
+    cursor: i64,
 }
 
 #[derive(Debug, Args)]
@@ -97,7 +117,8 @@ pub(super) async fn run(args: ReplayArgs, config: &Config, as_json: bool) -> any
     let store = connect::migrated_store(config).await?;
     match command {
         ReplayCommand::List => output::list(&store.latest_replays(LATEST).await?, as_json, table),
-        ReplayCommand::Show { id } => show(&store, id, as_json).await,
+        ReplayCommand::Show(shown) if shown.jobs => jobs(&store, shown, as_json).await,
+        ReplayCommand::Show(shown) => show(&store, shown.id, as_json).await,
         ReplayCommand::Pause(steered) => steer(&store, steered, Control::Pause, as_json).await,
         ReplayCommand::Resume(steered) => steer(&store, steered, Control::Resume, as_json).await,
         ReplayCommand::Cancel(steered) => steer(&store, steered, Control::Cancel, as_json).await,
@@ -211,6 +232,34 @@ async fn show(store: &Store, id: i64, as_json: bool) -> anyhow::Result<()> {
     lines.push(format!("begun     {} ({})", when::show(info.created_at), when::zone(info.created_at)));
     lines.extend(info.finished_at.map(|at| format!("ended     {}", when::show(at))));
     output::line(&lines.join("\n"))
+}
+
+async fn jobs(store: &Store, shown: Shown, as_json: bool) -> anyhow::Result<()> {
+    let (rows, next) = store.replay_jobs(shown.id, shown.result.as_deref(), shown.cursor, shown.limit).await?;
+    if rows.is_empty() {
+        find(store, shown.id).await?;
+    }
+    output::list(&rows, as_json, jobs_table)?;
+    if let Some(position) = next {
+        eprintln!("there is more: add --cursor {position}");
+    }
+    Ok(())
+}
+
+fn jobs_table(jobs: &[ReplayedJob]) -> String {
+    let zone = jobs.iter().find_map(|job| job.at).map(when::zone).unwrap_or_default();
+    let mut table = Table::new(&["POSITION", "ID", "FROM", "RESULT", "CODE", &format!("SENT ({zone})")]);
+    for job in jobs {
+        table.row([
+            job.position.to_string(),
+            job.job.clone(),
+            job.from.clone(),
+            job.result.clone(),
+            job.code.map(|code| code.to_string()).unwrap_or_default(),
+            job.at.map(when::show).unwrap_or_default(),
+        ]);
+    }
+    table.render()
 }
 
 async fn steer(store: &Store, steered: Steered, control: Control, as_json: bool) -> anyhow::Result<()> {

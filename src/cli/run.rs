@@ -13,8 +13,9 @@ Examples:
   DISPATCHER__LOG__FORMAT=json dispatcher run
 
 SIGTERM and Ctrl-C: it takes no more jobs, lets what is on the wire finish for drain_timeout, hands
-the rest back to RabbitMQ, and exits 0. SIGHUP: it takes up the configuration anew, without losing
-a job; a bad one, or a key that needs a restart, changes nothing and is logged. Is all well? curl http://127.0.0.1:9464/readyz";
+the rest back to RabbitMQ, and exits 0. SIGHUP or `dispatcher reload`: it
+takes up the configuration anew, without losing a job; a bad one, or a key that needs a restart,
+changes nothing and is logged. Is all well? curl http://127.0.0.1:9464/readyz";
 
 /// Runs the daemon: takes jobs from RabbitMQ, submits them to ihuyi, records every outcome in Postgres.
 ///

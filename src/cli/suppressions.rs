@@ -4,11 +4,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::table::Table;
-use super::{actor, connect, output, parse, when};
+use super::{connect, output, parse, when, who};
 use crate::config::Config;
 use crate::domain::mobile::Mobile;
+use crate::store::Store;
 use crate::store::query::{Cursor, MAX_PAGE, SuppressionInfo};
-use crate::store::{Act, Store};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,8 +56,8 @@ struct ChangeArgs {
     #[arg(value_parser = parse::mobile)]
     mobile: Mobile,
     /// Why, for whoever looks at it next
-    #[arg(long, value_name = "TEXT", default_value = "by hand")]
-    reason: String,
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 /// Runs the subcommand.
@@ -66,17 +66,14 @@ struct ChangeArgs {
 /// When Postgres does not answer.
 pub(super) async fn run(args: SuppressionsArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let store = connect::migrated_store(config).await?;
-    let actor = actor::name();
     match args.command {
         SuppressionsCommand::List(args) => list(args, &store, as_json).await,
         SuppressionsCommand::Add(args) => {
-            let act = Act { actor: &actor, via: "cli", reason: &args.reason };
-            let changed = store.suppress(args.mobile, act).await?;
+            let changed = store.suppress(args.mobile, &who::operator(args.reason)).await?;
             say(args.mobile, true, changed, as_json)
         }
         SuppressionsCommand::Remove(args) => {
-            let act = Act { actor: &actor, via: "cli", reason: &args.reason };
-            let changed = store.unsuppress(args.mobile, act).await?;
+            let changed = store.unsuppress(args.mobile, &who::operator(args.reason)).await?;
             say(args.mobile, false, changed, as_json)
         }
     }

@@ -72,6 +72,24 @@ pub(super) fn tokens(reader: &Reader, tokens: &BTreeMap<String, Token>) {
     }
 }
 
+/// A job names a template by name or by id, so each of these means one template.
+pub(super) fn templates(reader: &Reader, config: &Config) {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, template) in config.templates.iter() {
+        let path = format!("templates.{name}.id");
+        if let Some(other) = seen.insert(&template.id, name).filter(|_| reader.is_sound(&path)) {
+            reader.problem(&path, format!("is also that of templates.{other}: remove one of them"));
+        }
+        let named = config.templates.iter().find(|(other, _)| *other == template.id && *other != name);
+        if let Some((other, _)) = named {
+            reader.problem(&path, format!("is the name of templates.{other}: give that one another name"));
+        }
+    }
+    if config.checks.template && config.templates.iter().next().is_none() && reader.is_sound("templates") {
+        reader.problem("checks.template", "is on, and no template is configured: write [templates.NAME], or false");
+    }
+}
+
 /// What was sent to a number is counted in the rows of its jobs, so these are kept for the longest window.
 pub(super) fn memory(reader: &Reader, config: &Config) {
     let window = config.limits.windows.memory();

@@ -12,6 +12,7 @@ mod read;
 mod secret;
 mod sections;
 mod source;
+mod written;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,10 +28,14 @@ use crate::domain::job::OnUnknown;
 use crate::domain::limits::NumberLimits;
 use crate::domain::quiet::QuietHours;
 use crate::domain::rate::Rate;
+use crate::domain::template::Templates;
 
+pub use crate::domain::message::Checks;
 pub use crate::domain::wire::{Auth, Format, Method};
 
 pub use problem::{Problem, Problems};
+
+use written::Written;
 
 /// Whether a command uses the accounts' keys, the tokens and the callback secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,10 @@ pub struct Config {
     pub retry: Retry,
     /// The contract's table with the overrides of `[codes]`.
     pub codes: CodeTable,
+    /// `[templates.NAME]`, by name.
+    pub templates: Templates,
+    /// `[checks]`
+    pub checks: Checks,
     /// `[in_doubt]`
     pub in_doubt: InDoubt,
     /// `[events]`
@@ -78,6 +87,7 @@ pub struct Config {
     pub admin: Admin,
     /// `[callbacks]`
     pub callbacks: Callbacks,
+    written: Written,
 }
 
 /// `[rabbitmq]`: where jobs come from.
@@ -142,6 +152,9 @@ pub struct Account {
     pub max_in_flight: u32,
     /// A balance below this is warned of, in messages: 0 (never) to 1,000,000,000. Default 0.
     pub balance_low: u32,
+    /// Characters of the signature that ihuyi puts before each text, its two brackets counted in, as they
+    /// are billed: 0 to 32. Default 6.
+    pub signature_length: usize,
     /// So many numbers refused for good in a row, nothing accepted in between, pause the account: 0
     /// (never) to 100,000. Default 20.
     pub pause_after_refusals: u32,
@@ -274,7 +287,9 @@ impl Config {
         let (postgres, new_postgres) = (&self.postgres, &new.postgres);
         let tokens = |config: &Config| -> Vec<_> {
             let token = |(name, token): (&String, &Token)| {
-                (name.clone(), token.role, token.token.as_ref().map(|token| secret(token).to_owned()))
+                // What stands in a file is read again when that changes: see `web::api::tokens`.
+                let value = token.token.as_ref().filter(|_| token.file.is_none());
+                (name.clone(), token.role, token.file.clone(), value.map(|value| secret(value).to_owned()))
             };
             config.admin.tokens.iter().map(token).collect()
         };
@@ -295,6 +310,12 @@ impl Config {
             ("events.enabled", self.events.enabled != new.events.enabled),
         ];
         changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    }
+
+    /// The keys that were written otherwise in `new`, by their full paths. Of a secret in a file only an
+    /// account's key is looked at.
+    pub fn changed(&self, new: &Config) -> Vec<String> {
+        self.written.changed(&new.written)
     }
 
     /// The account of jobs that name none; `None` only where no account is configured.
@@ -321,7 +342,9 @@ pub fn load(
 ) -> Result<Config, Problems> {
     let mut problems = Vec::new();
     let source = source::read(path, env, &mut problems)?;
-    read::Reader::read(source, needs, problems, sections::config)
+    let written = Written::of(&source.root);
+    let config = read::Reader::read(source, needs, problems, sections::config)?;
+    Ok(Config { written: written.with_keys(&config.accounts), ..config })
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use crate::domain::message::MAX_TEMPLATE_ID;
+
 /// ihuyi's published address, over TLS.
 const SUBMIT_URL: &str = "https://106.ihuyi.com/webservice/sms.php?method=Submit";
 
@@ -37,20 +39,6 @@ pub(super) fn balance_url(text: &str) -> Result<Url, String> {
 /// ihuyi's own.
 pub(super) fn submit_url_default() -> Url {
     Url::parse(SUBMIT_URL).expect("the constant is a URL")
-}
-
-/// The address for balances beside that of submissions: `method=GetNum`, or `GetNum.json`. `None`
-/// where `submit` has neither form.
-pub(super) fn balance_url_for(submit: &Url) -> Option<Url> {
-    let mut balance = submit.clone();
-    if let Some(start) = submit.path().strip_suffix("/Submit.json") {
-        balance.set_path(&format!("{start}/GetNum.json"));
-        return Some(balance);
-    }
-    submit.query_pairs().find(|(name, _)| name == "method")?;
-    let others: Vec<_> = submit.query_pairs().filter(|(name, _)| name != "method").collect();
-    balance.query_pairs_mut().clear().append_pair("method", "GetNum").extend_pairs(others);
-    Some(balance)
 }
 
 fn gateway_url(text: &str, method: &str) -> Result<Url, String> {
@@ -100,6 +88,13 @@ pub(super) fn api_id(text: &str) -> Result<String, String> {
     match text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Ok(text.to_owned()),
         false => Err("is no APIID: copy it from ihuyi's console, C and digits or cf_ and a name".into()),
+    }
+}
+
+pub(super) fn template_id(text: &str) -> Result<String, String> {
+    match text.len() <= MAX_TEMPLATE_ID && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err("is no template's number: copy it from ihuyi's console".into()),
     }
 }
 

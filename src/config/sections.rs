@@ -8,14 +8,16 @@ use super::parse;
 use super::read::{Table, one_of};
 use super::secret::Presence;
 use super::{
-    Account, Admin, Auth, Callbacks, Config, Events, Format, Gateway, InDoubt, Limits, Log, LogFormat, Method,
-    Postgres, Rabbitmq, Retention, Retry, Role, Token, cross,
+    Account, Admin, Auth, Callbacks, Checks, Config, Events, Format, Gateway, InDoubt, Limits, Log, LogFormat, Method,
+    Postgres, Rabbitmq, Retention, Retry, Role, Token, Written, cross,
 };
 use crate::domain::codes::{Class, CodeTable};
 use crate::domain::job::{OnUnknown, Priority};
 use crate::domain::limits::NumberLimits;
 use crate::domain::quiet::{Quiet, QuietHours};
 use crate::domain::rate::Rate;
+use crate::domain::template::{Template, Templates, VARIABLE_MAX};
+use crate::domain::wire::beside;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -34,6 +36,8 @@ pub(super) fn config(root: &mut Table) -> Config {
         limits: root.table("limits", limits),
         retry: root.table("retry", retry),
         codes: root.table("codes", codes),
+        templates: Templates::new(root.tables("templates", template)),
+        checks: root.table("checks", checks),
         in_doubt: root.table("in_doubt", in_doubt),
         events: root.table("events", events),
         retention: root.table("retention", retention),
@@ -41,11 +45,13 @@ pub(super) fn config(root: &mut Table) -> Config {
         drain_timeout: root.duration("drain_timeout", 15 * SECOND, Duration::ZERO..=HOUR),
         admin: root.table("admin", admin),
         callbacks: root.table("callbacks", callbacks),
+        written: Written::default(),
     };
     cross::accounts(root.reader, &config.accounts);
     cross::tokens(root.reader, &config.admin.tokens);
     cross::listeners(root.reader, &config);
     cross::memory(root.reader, &config);
+    cross::templates(root.reader, &config);
     config.default_account = cross::default_account(root.reader, &config);
     config
 }
@@ -69,7 +75,7 @@ fn postgres(table: &mut Table) -> Postgres {
 fn gateway(table: &mut Table) -> Gateway {
     let submit_url = table.value("submit_url", parse::submit_url_default(), parse::submit_url);
     // Made from the other one, so that an account's key never goes to another host than its jobs.
-    let balance_url = match (table.has("balance_url"), parse::balance_url_for(&submit_url)) {
+    let balance_url = match (table.has("balance_url"), beside(&submit_url, "GetNum")) {
         (true, default) => table.value("balance_url", default.unwrap_or(submit_url.clone()), parse::balance_url),
         (false, Some(default)) => table.value("balance_url", default, parse::balance_url),
         (false, None) => table.required("balance_url", parse::balance_url).unwrap_or(submit_url.clone()),
@@ -112,6 +118,7 @@ fn account(table: &mut Table) -> Account {
         burst: table.integer("burst", default_burst(rate), 1..=1_000_000),
         max_in_flight: table.integer("max_in_flight", 256, 1..=65_535),
         balance_low: table.integer("balance_low", 0, 0..=1_000_000_000),
+        signature_length: table.integer("signature_length", 6, 0..=32),
         pause_after_refusals: table.integer("pause_after_refusals", 20, 0..=100_000),
         fallback: table.optional("fallback", |name| Ok(name.to_owned())),
     };
@@ -180,6 +187,24 @@ fn codes(table: &mut Table) -> CodeTable {
         overrides.extend(table.sound(&key, entry));
     }
     CodeTable::new(overrides).unwrap_or_default()
+}
+
+fn template(table: &mut Table) -> Template {
+    let id = table.required("id", parse::template_id).unwrap_or_default();
+    let most = table.integer("variable_max", VARIABLE_MAX, 1..=1_000);
+    // What is no template is noted; this stands in for it.
+    let read = |text: &str| Template::new(id.clone(), text, most);
+    table.required("text", read).unwrap_or_else(|| Template::stand_in(id))
+}
+
+fn checks(table: &mut Table) -> Checks {
+    let default = Checks::default();
+    Checks {
+        mobile: table.switch("mobile", default.mobile),
+        length: table.switch("length", default.length),
+        emoji: table.switch("emoji", default.emoji),
+        template: table.switch("template", default.template),
+    }
 }
 
 fn in_doubt(table: &mut Table) -> InDoubt {

@@ -9,6 +9,7 @@
 //! - between record and acknowledgement: the message comes again and is recognised.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{SemaphorePermit, oneshot};
@@ -23,6 +24,7 @@ use crate::domain::decide::{Facts, Next, decide};
 use crate::domain::job::{Job, Outcome, State, Timestamp, WaitReason};
 use crate::domain::message::{RejectReason, Rejection};
 use crate::domain::pace::{News, Park, Ticket, Turn};
+use crate::domain::text::parts;
 use crate::domain::verdict::{Answer, Reply, judge};
 
 /// A claim older than this does not leave any more: it protects its attempt for so long only, and
@@ -87,8 +89,11 @@ enum Asked {
     Claimed(Claim),
     /// It waits until then: its number has had all that it may get.
     Held(Timestamp),
-    /// Nothing more is to be done for it here.
+    /// It waits, or has come to its end; nothing more is to be done for it here.
     Done,
+    /// Nothing was stored: its message was a copy, or its id is another job's. `first_waits`: a copy of
+    /// the same release was first, and waits again.
+    NotStored { first_waits: bool },
 }
 
 impl Desk {
@@ -97,12 +102,13 @@ impl Desk {
         let Some((entry, ticket)) = self.turn(parcel, start).await else { return Delivered::Left };
         let begun = Instant::now();
         let asked = self.admit(parcel, entry).await;
-        if let Some(ticket) = ticket {
-            self.tell_pacer(parcel, ticket, asked.as_ref().unwrap_or(&Asked::Done));
+        match ticket {
+            Some(ticket) => self.tell_pacer(parcel, ticket, asked.as_ref().unwrap_or(&Asked::Done)),
+            None => self.forget_park(parcel, entry, asked.as_ref().ok()),
         }
         let claim = match asked {
             Ok(Asked::Claimed(claim)) => claim,
-            Ok(Asked::Held(_) | Asked::Done) => return Delivered::Settled,
+            Ok(Asked::Held(_) | Asked::Done | Asked::NotStored { .. }) => return Delivered::Settled,
             Err(_) => return Delivered::Unsettled,
         };
         let first = Attempt { parcel, claim, claimed: begun, ticket, resigned_before: false };
@@ -121,7 +127,24 @@ impl Desk {
         match asked {
             Asked::Claimed(_) => parcel.pace.act(|pacer, now| pacer.claimed(ticket, now)),
             Asked::Held(until) => self.hold(parcel, ticket, WaitReason::NumberLimit, *until),
-            Asked::Done => parcel.pace.act(|pacer, now| pacer.abandoned(ticket, now)),
+            Asked::Done | Asked::NotStored { .. } => parcel.pace.act(|pacer, now| pacer.abandoned(ticket, now)),
+        }
+    }
+
+    /// The pacer keeps a place for what it parked. Where Postgres has not parked it, others would wait for
+    /// that place in vain, released and parked again and again. A second copy of a released job that waits
+    /// again stands for its first.
+    fn forget_park(&self, parcel: &Parcel, entry: Entry, asked: Option<&Asked>) {
+        let Entry::Wait { reason, .. } = entry else { return };
+        let has_place = !matches!(reason, WaitReason::AccountPaused | WaitReason::Scheduled);
+        let stands = match asked {
+            Some(Asked::Done) => true,
+            Some(Asked::NotStored { first_waits }) => *first_waits,
+            Some(Asked::Claimed(_) | Asked::Held(_)) | None => false,
+        };
+        if has_place && !stands {
+            let (mobile, priority) = (parcel.job.mobile, parcel.job.priority);
+            parcel.pace.act(|pacer, _| pacer.not_parked(mobile, priority, parcel.seq));
         }
     }
 
@@ -177,7 +200,10 @@ impl Desk {
                 Readmitted::Held(until) => return Ok(Asked::Held(until)),
                 Readmitted::Suppressed => self.note_suppressed(parcel),
                 Readmitted::Stored => self.note_entry(parcel, entry),
-                Readmitted::Elsewhere(state) => debug!(job = parcel.job.id, %state, "a second copy of a released job"),
+                Readmitted::Elsewhere(state) => {
+                    debug!(job = parcel.job.id, %state, "a second copy of a released job");
+                    return Ok(Asked::NotStored { first_waits: state == State::Waiting });
+                }
                 // Postgres has lost the row, the broker not the message: it is a job all the same.
                 Readmitted::Missing => return self.admit_fresh(parcel, entry).await,
             }
@@ -204,8 +230,14 @@ impl Desk {
             Admitted::Suppressed => self.note_suppressed(parcel),
             Admitted::Stored => self.note_entry(parcel, entry),
             // Of a session that has ended, the copy may have been quicker.
-            Admitted::Repeat(_) => self.note_repeat(parcel.redelivered || parcel.pace.has_ended()),
-            Admitted::Conflict => self.refuse_conflict(parcel).await?,
+            Admitted::Repeat(_) => {
+                self.note_repeat(parcel.redelivered || parcel.pace.has_ended());
+                return Ok(Asked::NotStored { first_waits: false });
+            }
+            Admitted::Conflict => {
+                self.refuse_conflict(parcel).await?;
+                return Ok(Asked::NotStored { first_waits: false });
+            }
         }
         Ok(Asked::Done)
     }
@@ -318,8 +350,8 @@ impl Desk {
     async fn submit(&self, attempt: &Attempt<'_>, permit: SemaphorePermit<'_>) -> Reply {
         let Parcel { job, account, pace, .. } = attempt.parcel;
         let departed = pace.now();
-        let Submitted { reply, left_at } =
-            self.ports.gateway.submit(*account, job.mobile, &job.payload, self.now()).await;
+        let payload = self.settings.rules.templates.resolve(&job.payload);
+        let Submitted { reply, left_at } = self.ports.gateway.submit(*account, job.mobile, &payload, self.now()).await;
         // Connecting takes its time: the number's next request keeps its distance from when this one left.
         let departed = left_at.map_or(departed, |at| pace.tick_at(at));
         drop(permit);
@@ -391,6 +423,11 @@ impl Desk {
         let Parcel { job, account, .. } = attempt.parcel;
         let name = self.account_name(*account);
         self.metrics.ended(name, outcome, state, code);
+        if outcome == Outcome::Accepted {
+            let text = self.settings.rules.templates.rendered(&job.payload);
+            let parts = parts(&text, self.settings.accounts[*account].signature);
+            self.parts[*account].fetch_add(parts, Ordering::Relaxed);
+        }
         if let (State::Accepted, Some(published)) = (state, job.published_at) {
             let seconds = (self.now() - published).num_milliseconds().max(0) as f64 / 1_000.0;
             self.metrics.latency_seconds.with_label_values(&[job.priority.as_str()]).observe(seconds);

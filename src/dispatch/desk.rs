@@ -1,7 +1,7 @@
 //! What all jobs share: the ports with their batches, the accounts' places on the wire, counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
@@ -61,6 +61,8 @@ pub struct Desk {
     /// Who departs next, an account each: the mutex is fair, while sleepers that all wake for one token
     /// take it at random, and some wait for long.
     pub(super) departures: Vec<Mutex<()>>,
+    /// Message parts that were accepted since the start, an account each.
+    pub(super) parts: Vec<AtomicU64>,
     pub(super) recent: Recent,
     /// A hint that there may be events to publish.
     pub(super) announced: Arc<Notify>,
@@ -113,6 +115,7 @@ impl Desk {
             }),
             wires: settings.accounts.iter().map(|a| Semaphore::new(a.pace.max_in_flight as usize)).collect(),
             departures: settings.accounts.iter().map(|_| Mutex::new(())).collect(),
+            parts: settings.accounts.iter().map(|_| AtomicU64::new(0)).collect(),
             recent: Recent::default(),
             announced,
             notices,

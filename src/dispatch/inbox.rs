@@ -1,4 +1,4 @@
-//! What ihuyi pushes afterwards: receipts and replies, committed in groups. Open in every process from
+//! What ihuyi pushes afterwards: receipts, replies and reviews of templates, committed in groups. Open in every process from
 //! its start to the end of its drain, a standby included.
 //!
 //! A push is answered only once it is committed. When Postgres is away it is refused in time, so that
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tracing::{info, warn};
 
 use super::batch::{Batcher, Refused};
 use super::health::Health;
@@ -17,13 +18,14 @@ use super::ports::{Boxed, Feedback, LedgerError};
 use crate::domain::fields::{BadField, Fields};
 use crate::domain::job::Timestamp;
 use crate::domain::receipt::Receipt;
+use crate::domain::review::Review;
 use crate::domain::uplink::{OptOut, Uplink};
 
 /// Pushes in memory; more are refused at once. One has 16 KiB at most, and far less in practice.
 const ROOM: usize = 2_000;
 /// How long a push may wait for its commit. What ihuyi's own limit is, nobody publishes.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Statements at a time, of both kinds together: a flood leaves the other connections to sending.
+/// Statements at a time, of all kinds together: a flood leaves the other connections to sending.
 const AT_ONCE: usize = 2;
 
 /// Why a push is not committed.
@@ -56,6 +58,7 @@ impl<T> Clone for Row<T> {
 pub struct Inbox {
     receipts: Batcher<Row<Receipt>, ()>,
     replies: Batcher<Row<Uplink>, ()>,
+    reviews: Batcher<Row<Review>, ()>,
     room: Arc<Semaphore>,
     opt_out: OptOut,
 }
@@ -65,7 +68,7 @@ impl Inbox {
     pub fn start(feedback: Arc<dyn Feedback>, metrics: Metrics, health: Arc<Health>, opt_out: OptOut) -> Self {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let store = Arc::new(Committer { feedback, metrics: metrics.clone(), turns });
-        let (receipts, replies) = (store.clone(), store);
+        let (receipts, replies, reviews) = (store.clone(), store.clone(), store);
         Inbox {
             receipts: Batcher::start(
                 "receive",
@@ -76,9 +79,13 @@ impl Inbox {
                     Box::pin(async move { store.receive(&values(&rows)).await }) as Boxed<'static, _>
                 },
             ),
-            replies: Batcher::start("hear", metrics, health, move |rows: Arc<Vec<Row<Uplink>>>| {
+            replies: Batcher::start("hear", metrics.clone(), health.clone(), move |rows: Arc<Vec<Row<Uplink>>>| {
                 let store = replies.clone();
                 Box::pin(async move { store.hear(&values(&rows)).await }) as Boxed<'static, _>
+            }),
+            reviews: Batcher::start("review", metrics, health, move |rows: Arc<Vec<Row<Review>>>| {
+                let store = reviews.clone();
+                Box::pin(async move { store.review(&values(&rows)).await }) as Boxed<'static, _>
             }),
             room: Arc::new(Semaphore::new(ROOM)),
             opt_out,
@@ -99,6 +106,14 @@ impl Inbox {
     /// When it cannot be read, or not be committed within 3 s.
     pub async fn reply(&self, fields: &Fields, now: Timestamp) -> Result<(), NotKept> {
         self.commit(&self.replies, Uplink::read(fields, &self.opt_out, now)?).await
+    }
+
+    /// Commits the review of a template.
+    ///
+    /// # Errors
+    /// When it cannot be read, or not be committed within 3 s.
+    pub async fn review(&self, fields: &Fields) -> Result<(), NotKept> {
+        self.commit(&self.reviews, Review::read(fields)?).await
     }
 
     async fn commit<T: Send + Sync + 'static>(&self, rows: &Batcher<Row<T>, ()>, value: T) -> Result<(), NotKept> {
@@ -139,6 +154,19 @@ impl Committer {
         let _turn = self.turns.acquire().await;
         let new = self.feedback.hear(rows).await?;
         self.metrics.replies.inc_by(new.iter().filter(|new| **new).count() as u64);
+        Ok(vec![(); rows.len()])
+    }
+
+    async fn review(&self, rows: &[Arc<Review>]) -> Result<Vec<()>, LedgerError> {
+        let _turn = self.turns.acquire().await;
+        let changed = self.feedback.review(rows).await?;
+        for (row, _) in rows.iter().zip(changed).filter(|(_, changed)| *changed) {
+            let (template, message) = (&row.id, row.message.as_deref().unwrap_or_default());
+            match row.is_approved() {
+                true => info!(template, "ihuyi has approved a template"),
+                false => warn!(template, message, code = row.code, "ihuyi has refused a template"),
+            }
+        }
         Ok(vec![(); rows.len()])
     }
 }

@@ -36,7 +36,8 @@ impl Intake for Reception {
             return;
         }
         self.desk.metrics.received.with_label_values(&[arrival.priority.as_str()]).inc();
-        match message::decode(&arrival.body, &arrival.properties, &self.desk.settings.rules) {
+        let decode = if arrival.released.is_some() { message::decode_released } else { message::decode };
+        match decode(&arrival.body, &arrival.properties, &self.desk.settings.rules) {
             Ok(job) => self.receive(job, arrival),
             Err(rejection) if arrival.released.is_some() => self.shelve(rejection, arrival),
             Err(rejection) => self.refuse(rejection, arrival),

@@ -36,6 +36,9 @@ pub struct Metrics {
     pub account_paused: IntGaugeVec,
     /// Messages left, where it was asked for.
     pub account_balance: GaugeVec,
+    account_balance_hours: GaugeVec,
+    /// Parts by which a balance fell beyond what was accepted.
+    pub account_balance_unexplained: IntCounterVec,
     /// 1 while the gateway cannot be reached.
     pub circuit_open: IntGauge,
     receipts: IntCounterVec,
@@ -98,6 +101,16 @@ impl Metrics {
             in_doubt: gauge(r, "jobs_in_doubt", "Jobs of which it cannot be known whether ihuyi took them."),
             account_paused: gauges(r, "account_paused", "1 while the account is paused.", &["account"]),
             account_balance: registered(r, GaugeVec::new(opts("account_balance", "Messages left."), &["account"])),
+            account_balance_hours: registered(
+                r,
+                GaugeVec::new(opts("account_balance_hours", "Hours until no message is left."), &["account"]),
+            ),
+            account_balance_unexplained: counters(
+                r,
+                "account_balance_unexplained_total",
+                "Message parts by which the balance fell beyond what was accepted.",
+                &["account"],
+            ),
             circuit_open: gauge(r, "gateway_circuit_open", "1 while the gateway cannot be reached."),
             receipts: counters(r, "receipts_total", "Receipts, without their repeats.", &["code"]),
             replies: registered(
@@ -153,6 +166,7 @@ impl Metrics {
         self.in_flight.reset();
         self.account_paused.reset();
         self.account_balance.reset();
+        self.account_balance_hours.reset();
     }
 
     /// All series of these accounts, at zero: see [`Metrics::begin_at_zero`].
@@ -173,6 +187,7 @@ impl Metrics {
             self.submit_seconds.with_label_values(&[name]);
             self.in_flight.with_label_values(&[name]);
             self.account_paused.with_label_values(&[name]);
+            self.account_balance_unexplained.with_label_values(&[name]);
         }
     }
 
@@ -208,6 +223,15 @@ impl Metrics {
     /// known ones.
     pub fn receipt(&self, code: Option<i64>) {
         self.receipts.with_label_values(&[&code_label(code)]).inc();
+    }
+
+    /// How long the balance lasts at the present pace; `None`: nothing goes, so nobody can say.
+    pub fn set_balance_hours(&self, account: &str, hours: Option<f64>) {
+        match hours {
+            Some(hours) => self.account_balance_hours.with_label_values(&[account]).set(hours),
+            // An error says that it was not there.
+            None => drop(self.account_balance_hours.remove_label_values(&[account])),
+        }
     }
 
     /// How many jobs wait for each reason; those not named do not.

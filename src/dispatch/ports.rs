@@ -14,6 +14,7 @@ use crate::domain::job::{Job, OnUnknown, Payload, Priority, State, Timestamp, Wa
 use crate::domain::message::{Properties, Rejection};
 use crate::domain::mobile::Mobile;
 use crate::domain::receipt::Receipt;
+use crate::domain::review::Review;
 use crate::domain::uplink::Uplink;
 use crate::domain::verdict::{Answer, Reply};
 
@@ -290,6 +291,8 @@ pub trait Feedback: Send + Sync + 'static {
     /// Keeps replies, and with each the last job that went to its number; a number whose person wants
     /// no more is suppressed. False where it was known.
     fn hear<'a>(&'a self, rows: &'a [Arc<Uplink>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>>;
+    /// Keeps reviews of templates, of several of one template the last. False where nothing changed by it.
+    fn review<'a>(&'a self, rows: &'a [Arc<Review>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>>;
 }
 
 /// What the periodic duties ask of Postgres. Each is one short statement that any replica may run

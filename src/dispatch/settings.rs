@@ -18,6 +18,8 @@ pub struct AccountSettings {
     pub pace: AccountPace,
     /// A balance below this is warned of; in messages.
     pub balance_low: i64,
+    /// Characters of the signature that are billed with each text.
+    pub signature: usize,
     /// The index of the account that takes over new and parked jobs while this one is paused.
     pub fallback: Option<usize>,
 }

@@ -13,6 +13,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use super::job::{Job, OnUnknown, Payload, Priority, Timestamp, words};
 use super::json::{Json, Members, compact, write_string};
 use super::mobile::Mobile;
+use super::template::Templates;
+use super::text::has_emoji;
 
 /// The longest body that is looked at, in bytes.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -96,19 +98,63 @@ pub struct Rules {
     pub accounts: BTreeSet<String>,
     /// For a message that does not say (`in_doubt.on_unknown`).
     pub on_unknown: OnUnknown,
+    /// What is looked at before a request is spent (`checks`).
+    pub checks: Checks,
+    /// The templates that are known here (`templates.NAME`).
+    pub templates: Templates,
+}
+
+/// What ihuyi would refuse, each looked at here or left to its code (`checks`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checks {
+    /// A number must begin with 13 to 19 (406). Default true. It has 11 digits in any case.
+    pub mobile: bool,
+    /// A text, or joined variables, must not be longer than [`Rules::content_max`] (4073). Default true.
+    pub length: bool,
+    /// There must be no emoji (4074). Default false: which characters ihuyi takes for some is not published.
+    pub emoji: bool,
+    /// A text must match a configured template (4072). Default false.
+    pub template: bool,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Checks { mobile: true, length: true, emoji: false, template: false }
+    }
+}
+
+impl Checks {
+    /// All is left to ihuyi.
+    const NONE: Checks = Checks { mobile: false, length: false, emoji: false, template: false };
 }
 
 /// The job in a message, or why it is none. A job whose `expires_at` has passed is valid: it will
 /// be recorded as expired.
 pub fn decode(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Job, Rejection> {
+    read(body, properties, rules, rules.checks, Some(&rules.templates))
+}
+
+/// The job in the message of one that was released: what ihuyi would refuse was judged when it came
+/// first, and stricter rules since then must not hold it back for ever.
+pub fn decode_released(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Job, Rejection> {
+    read(body, properties, rules, Checks::NONE, None)
+}
+
+fn read(
+    body: &[u8],
+    properties: &Properties,
+    rules: &Rules,
+    checks: Checks,
+    templates: Option<&Templates>,
+) -> Result<Job, Rejection> {
     let text = utf8(body)?;
     let fields = Fields::parse(text)?;
     let not_before = fields.time("not_before")?;
     let expires_at = fields.time("expires_at")?;
     let job = Job {
         id: id(&fields, properties)?,
-        mobile: mobile(&fields)?,
-        payload: payload(&fields, rules.content_max)?,
+        mobile: mobile(&fields, checks)?,
+        payload: payload(&fields, if checks.length { rules.content_max } else { usize::MAX })?,
         account: account(&fields, rules)?,
         priority: Priority::of_routing_key(&properties.routing_key),
         not_before,
@@ -118,6 +164,7 @@ pub fn decode(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Job
         published_at: properties.timestamp_ms.and_then(instant),
         traceparent: properties.traceparent.as_ref().filter(|text| is_traceparent(text)).cloned(),
     };
+    check_payload(&job.payload, checks, templates)?;
     match (not_before, expires_at) {
         (Some(from), Some(to)) if from > to => Err(Rejection::new(
             RejectReason::BadWindow,
@@ -289,9 +336,10 @@ fn id(fields: &Fields, properties: &Properties) -> Result<String, Rejection> {
     Ok(id.to_owned())
 }
 
-fn mobile(fields: &Fields) -> Result<Mobile, Rejection> {
+fn mobile(fields: &Fields, checks: Checks) -> Result<Mobile, Rejection> {
     let text = fields.text("mobile")?.ok_or_else(|| bad_field("`mobile` is missing: set it"))?;
-    Mobile::parse(text).map_err(|problem| bad_field(format!("`mobile` {problem}")))
+    let parse = if checks.mobile { Mobile::parse } else { Mobile::parse_any };
+    parse(text).map_err(|problem| bad_field(format!("`mobile` {problem}")))
 }
 
 fn payload(fields: &Fields, content_max: usize) -> Result<Payload, Rejection> {
@@ -325,6 +373,27 @@ fn template(id: &str, variables: &Json, content_max: usize) -> Result<Payload, R
     let length = variables.iter().map(|v| v.chars().count()).sum::<usize>() + variables.len().saturating_sub(1);
     check_length("`variables`, joined by |,", length, content_max)?;
     Ok(Payload::Template { id: id.to_owned(), variables })
+}
+
+/// What ihuyi would refuse by its own rules.
+fn check_payload(payload: &Payload, checks: Checks, templates: Option<&Templates>) -> Result<(), Rejection> {
+    let emoji = |what: &str| Err(bad_field(format!("{what} holds an emoji, which ihuyi refuses (4074): remove it")));
+    match payload {
+        Payload::Text(text) if checks.emoji && has_emoji(text) => emoji("`content`"),
+        Payload::Text(text) => match templates.filter(|_| checks.template).map(|known| known.matching(text)) {
+            Some(Err(Some((name, misfit)))) => {
+                let nearest = format!("the nearest is {name}: {misfit}");
+                Err(bad_field(format!("`content` matches no configured template (4072); {nearest}")))
+            }
+            _ => Ok(()),
+        },
+        Payload::Template { variables, .. } if checks.emoji && variables.iter().any(|text| has_emoji(text)) => {
+            emoji("`variables`")
+        }
+        Payload::Template { id, variables } => {
+            templates.map_or(Ok(()), |known| known.check(id, variables)).map_err(bad_field)
+        }
+    }
 }
 
 fn variable(index: usize, item: &Json) -> Result<String, Rejection> {

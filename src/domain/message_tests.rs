@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::template::Template;
 use super::*;
 
 fn rules() -> Rules {
@@ -9,6 +10,8 @@ fn rules() -> Rules {
         default_account: "main".into(),
         accounts: ["main".to_owned(), "backup".to_owned()].into(),
         on_unknown: OnUnknown::Hold,
+        checks: Default::default(),
+        templates: Default::default(),
     }
 }
 
@@ -359,4 +362,73 @@ proptest! {
             let _ = read(changed(json!({ field: value })));
         }
     }
+}
+
+fn with_templates(checks: Checks) -> Rules {
+    let template = |id: &str, text: &str| Template::new(id, text, 8).unwrap();
+    let (code, order) = (template("7", "您的验证码是：【变量】。"), template("8", "订单【变量】已由【变量】签收。"));
+    let templates = Templates::new([("code".into(), code), ("order".into(), order)].into());
+    Rules { checks, templates, ..rules() }
+}
+
+/// What is wrong with the minimal message and these changes; `None` where nothing is.
+fn judged(rules: &Rules, changes: Value) -> Option<String> {
+    decode(changed(changes).as_bytes(), &with_key("high.1"), rules).err().map(|rejection| {
+        assert_eq!(rejection.reason, RejectReason::BadField);
+        rejection.detail
+    })
+}
+
+#[test]
+fn variables_must_suit_a_template_that_is_known() {
+    let rules = with_templates(Checks::default());
+    let job = |id: &str, variables: &[&str]| {
+        judged(&rules, json!({"content": null, "template_id": id, "variables": variables}))
+    };
+    for id in ["order", "8"] {
+        assert_eq!(job(id, &["77", "门卫"]), None);
+        assert_eq!(job(id, &["77"]).unwrap(), "`variables`: template order: it takes 2 variables, not 1");
+        let long = job(id, &["77", "123456789"]).unwrap();
+        let words = "template order: variable 2 has 9 characters, and it takes at most 8: shorten it, or raise \
+                     templates.order.variable_max";
+        assert!(long.ends_with(words), "{long}");
+    }
+    assert_eq!(job("99", &["a variable of any length"]), None, "ihuyi knows more templates than the configuration");
+}
+
+#[test]
+fn each_check_can_be_left_to_ihuyi() {
+    let none = Checks { mobile: false, length: false, emoji: false, template: false };
+    let refused = |checks: Checks, changes: Value| judged(&with_templates(checks), changes);
+    for (on, changes, words) in [
+        (Checks { mobile: true, ..none }, json!({"mobile": "12800138000"}), "must begin with 13 to 19"),
+        (Checks { length: true, ..none }, json!({"content": "好".repeat(301)}), "at most 300 characters"),
+        (Checks { emoji: true, ..none }, json!({"content": "好😀"}), "`content` holds an emoji"),
+        (
+            Checks { emoji: true, ..none },
+            json!({"content": null, "template_id": "7", "variables": ["😀"]}),
+            "`variables` holds an emoji",
+        ),
+        (
+            Checks { template: true, ..none },
+            json!({"content": "您的验证码为：2546。"}),
+            "matches no configured template (4072); the nearest is code: the text differs from it behind character 5",
+        ),
+    ] {
+        let detail = refused(on, changes.clone()).unwrap();
+        assert!(detail.contains(words) && !detail.contains("2546"), "{detail}");
+        assert_eq!(refused(none, changes), None, "{words}");
+    }
+    assert_eq!(refused(Checks { template: true, ..none }, json!({"content": "您的验证码是：2546。"})), None);
+    assert!(refused(none, json!({"mobile": "1380013800"})).is_some(), "it is no number");
+}
+
+#[test]
+fn what_was_taken_once_is_taken_when_it_comes_back() {
+    let all = Checks { mobile: true, length: true, emoji: true, template: true };
+    let body = changed(json!({"mobile": "12800138000", "content": "😀".repeat(301)}));
+    let read = |decode: fn(&[u8], &Properties, &Rules) -> Result<Job, Rejection>| {
+        decode(body.as_bytes(), &with_key("high.1"), &with_templates(all))
+    };
+    assert!(read(decode).is_err() && read(decode_released).is_ok());
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-/// An 11-digit mainland number: `1`, then `3`–`9`, then nine digits. Kept as an integer, so that
-/// ten million tracked numbers stay small.
+/// An 11-digit mainland number: `1`, then `3`–`9`, then nine digits (the first two may be others where
+/// the configuration leaves that to ihuyi). Kept as an integer, so that ten million tracked numbers stay
+/// small.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mobile(u64);
 
@@ -11,6 +12,17 @@ impl Mobile {
     /// Parses what publishers write: spaces and dashes anywhere, and a `+86`, `0086` or `86` in
     /// front, are normalised away. The problem is returned in words, without the number.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let mobile = Mobile::parse_any(text)?;
+        // 13 followed by nine digits, up to 19.
+        if mobile.0 < 13_000_000_000 || mobile.0 >= 20_000_000_000 {
+            return Err("must begin with 13 to 19");
+        }
+        Ok(mobile)
+    }
+
+    /// Like [`Mobile::parse`], whatever the first two digits are, the first of them no 0: ihuyi knows
+    /// which numbers there are.
+    pub fn parse_any(text: &str) -> Result<Self, &'static str> {
         let mut digits = String::with_capacity(text.len().min(32));
         for (i, c) in text.trim().chars().enumerate() {
             match c {
@@ -32,8 +44,8 @@ impl Mobile {
         if national.len() != 11 {
             return Err("must have 11 digits after the country code");
         }
-        if !matches!(national.as_bytes(), [b'1', b'3'..=b'9', ..]) {
-            return Err("must begin with 13 to 19");
+        if national.starts_with('0') {
+            return Err("must not begin with 0");
         }
         national.parse().map(Mobile).map_err(|_| "must have 11 digits")
     }
@@ -109,5 +121,15 @@ mod tests {
         assert_eq!(mobile.to_string(), "138****8000");
         assert_eq!(format!("{mobile:?}"), "138****8000");
         assert_eq!(Mobile::parse("19900000007").unwrap().to_string(), "199****0007");
+    }
+
+    #[test]
+    fn any_prefix_is_ihuyis_to_judge_but_not_any_length() {
+        for text in ["10012345678", "+86 128-0013-8000", "99999999999"] {
+            assert!(Mobile::parse(text).is_err() && Mobile::parse_any(text).is_ok(), "{text}");
+        }
+        for text in ["01380013800", "1380013800", "138001380000", "", "1380013800x"] {
+            assert!(Mobile::parse_any(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The core: pure. No I/O, no clock, no randomness: time and jitter are arguments. Read this first.
 
+pub mod balance;
 pub mod codes;
 pub mod decide;
 pub mod event;
@@ -16,6 +17,9 @@ pub mod rate;
 pub mod receipt;
 pub mod replay;
 pub mod retry;
+pub mod review;
+pub mod template;
+pub mod text;
 pub mod uplink;
 pub mod verdict;
 pub mod wire;

@@ -9,6 +9,21 @@ pub const RATE: u32 = 100;
 /// a job in doubt may have been sent, and the others were not wanted any more.
 pub const REPLAYABLE: [State; 4] = [State::Failed, State::InDoubt, State::Expired, State::Cancelled];
 
+/// What becomes of each job of a replay, as in `replay_jobs.result`: it has not gone, it has, it had gone elsewhere;
+/// then the state that it came to.
+pub const RESULTS: [&str; 10] = [
+    "pending",
+    "sent",
+    "skipped",
+    "accepted",
+    "delivered",
+    "undelivered",
+    "failed",
+    "expired",
+    "cancelled",
+    "in_doubt",
+];
+
 /// The states to choose from, where `named` were asked for.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! How a gateway of ihuyi's kind is spoken to: words that the configuration and the client share.
 
+use url::Url;
+
 /// How parameters travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Method {
@@ -28,4 +30,18 @@ pub enum Auth {
     Dynamic,
     /// The APIKEY itself.
     Static,
+}
+
+/// The address of another method beside that of submissions: `?method=NAME`, or `/NAME.json`. `None`
+/// where `submit` has neither form.
+pub fn beside(submit: &Url, method: &str) -> Option<Url> {
+    let mut other = submit.clone();
+    if let Some(start) = submit.path().strip_suffix("/Submit.json") {
+        other.set_path(&format!("{start}/{method}.json"));
+        return Some(other);
+    }
+    submit.query_pairs().find(|(name, _)| name == "method")?;
+    let others: Vec<_> = submit.query_pairs().filter(|(name, _)| name != "method").collect();
+    other.query_pairs_mut().clear().append_pair("method", method).extend_pairs(others);
+    Some(other)
 }

@@ -10,12 +10,13 @@ use reqwest::{Request, Response, StatusCode, Url};
 
 use super::latch::{Latch, LatchedBody};
 use super::options::{ClientError, ClientOptions, Credentials, Format, Method};
-use super::reply::{self, Balance};
+use super::reply::{self, Added, Balance};
 use super::request;
 use crate::dispatch::ports::Submitted;
 use crate::domain::job::Payload;
 use crate::domain::mobile::Mobile;
 use crate::domain::verdict::Reply;
+use crate::domain::wire::beside;
 
 /// Idle connections are closed after this: below the keep-alive of common servers, because a
 /// request on a connection that the server is closing ends as unknown.
@@ -29,6 +30,7 @@ pub struct Client {
     http: reqwest::Client,
     submit_url: Url,
     balance_url: Url,
+    template_url: Option<Url>,
     method: Method,
     format: Format,
 }
@@ -60,7 +62,9 @@ impl Client {
             http = http.tls_certs_only([]);
         }
         let http = http.build().map_err(|e| ClientError::Setup(root_cause(&e)))?;
-        Ok(Client { http, submit_url, balance_url, method: options.method, format: options.format })
+        let template_url = beside(&submit_url, "AddTemplate");
+        let (method, format) = (options.method, options.format);
+        Ok(Client { http, submit_url, balance_url, template_url, method, format })
     }
 
     /// Submits one message, once. `unix_seconds` must be the present time: it is part of the
@@ -92,6 +96,18 @@ impl Client {
         match self.exchange(&self.balance_url, form, &Latch::default()).await {
             Ok(body) => reply::balance(&body).unwrap_or_else(|problem| Balance::Unavailable(problem.into())),
             Err(Failure::NotSent(reason) | Failure::Unknown(reason)) => Balance::Unavailable(reason),
+        }
+    }
+
+    /// Registers a template, at the address beside that of submissions.
+    pub async fn add_template(&self, credentials: &Credentials, text: &str, unix_seconds: i64) -> Added {
+        let Some(url) = &self.template_url else {
+            return Added::Unavailable("gateway.submit_url names no method: there is none beside it".into());
+        };
+        let form = request::template(credentials, text, unix_seconds, self.format);
+        match self.exchange(url, form, &Latch::default()).await {
+            Ok(body) => reply::added(&body).unwrap_or_else(|problem| Added::Unavailable(problem.into())),
+            Err(Failure::NotSent(reason) | Failure::Unknown(reason)) => Added::Unavailable(reason),
         }
     }
 

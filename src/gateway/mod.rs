@@ -18,4 +18,4 @@ mod xml;
 pub use client::Client;
 pub use options::{Auth, ClientError, ClientOptions, Credentials, Format, Method};
 pub use port::Accounts;
-pub use reply::Balance;
+pub use reply::{Added, Balance};

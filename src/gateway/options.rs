@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::request;
 
 pub use crate::domain::wire::{Auth, Format, Method};
 
@@ -15,6 +17,14 @@ pub struct Credentials {
     pub api_key: SecretString,
     /// How the key is used.
     pub auth: Auth,
+}
+
+impl Credentials {
+    /// The MD5 of the key in the place of the key, as older clients send it; static.
+    pub fn hashed(&self) -> Credentials {
+        let api_key = request::hashed(self.api_key.expose_secret()).into();
+        Credentials { api_id: self.api_id.clone(), api_key, auth: Auth::Static }
+    }
 }
 
 /// Where the gateway is and how it is spoken to.

@@ -34,6 +34,22 @@ pub enum Balance {
     Unavailable(String),
 }
 
+/// What became of a template, as the gateway client saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// The gateway answered.
+    Answer {
+        /// 2: it is registered and waits for its review.
+        code: i64,
+        /// The gateway's words, at most 500 characters.
+        message: String,
+        /// Its number; `None` where the reply does not say.
+        id: Option<String>,
+    },
+    /// No readable answer. The reason holds no URL and no key.
+    Unavailable(String),
+}
+
 /// Reads a reply to Submit; the error says in words why it is none.
 pub(super) fn submit(body: &[u8]) -> Result<Answer, &'static str> {
     let text = text(body);
@@ -48,6 +64,13 @@ pub(super) fn balance(body: &[u8]) -> Result<Balance, &'static str> {
     Ok(Balance::Answer { code: fields.code()?, message: fields.message(), left: fields.left() })
 }
 
+/// Reads a reply to AddTemplate.
+pub(super) fn added(body: &[u8]) -> Result<Added, &'static str> {
+    let text = text(body);
+    let fields = Fields::read(&text, "AddTemplateResult")?;
+    Ok(Added::Answer { code: fields.code()?, message: fields.message(), id: fields.template_id() })
+}
+
 /// The fields of a reply as plain text. A number has the digits that were sent: an smsid of 20
 /// digits fits no integer.
 #[derive(Default)]
@@ -56,6 +79,7 @@ struct Fields<'a> {
     msg: Option<Cow<'a, str>>,
     smsid: Option<Cow<'a, str>>,
     num: Option<Cow<'a, str>>,
+    templateid: Option<Cow<'a, str>>,
 }
 
 impl<'a> Fields<'a> {
@@ -99,6 +123,7 @@ impl<'a> Fields<'a> {
             "msg" => Some(&mut self.msg),
             "smsid" => Some(&mut self.smsid),
             "num" => Some(&mut self.num),
+            "templateid" => Some(&mut self.templateid),
             _ => None,
         }
     }
@@ -120,6 +145,12 @@ impl<'a> Fields<'a> {
         let text = self.smsid.as_deref()?.trim();
         let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         (plain && (1..=MAX_SMSID).contains(&text.len()) && text != "0").then(|| text.to_owned())
+    }
+
+    /// What jobs will name; `0` stands for none.
+    fn template_id(&self) -> Option<String> {
+        let text = self.templateid.as_deref()?.trim();
+        (text.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !matches!(text, "" | "0")).then(|| text.to_owned())
     }
 
     fn left(&self) -> Option<i64> {

@@ -39,6 +39,15 @@ pub(super) fn balance(credentials: &Credentials, unix_seconds: i64, format: Form
     form.finish(format)
 }
 
+/// AddTemplate's parameters. How it is signed is not published: like GetNum here, whose digest covers none
+/// of its parameters either.
+pub(super) fn template(credentials: &Credentials, text: &str, unix_seconds: i64, format: Format) -> String {
+    let mut form = Form::new(text.len() * 3 + 200);
+    form.sign(credentials, &[], unix_seconds);
+    form.push("content", text);
+    form.finish(format)
+}
+
 fn content(payload: &Payload) -> Cow<'_, str> {
     match payload {
         Payload::Text(text) => Cow::Borrowed(text),
@@ -88,6 +97,11 @@ impl Form {
         );
         self.0
     }
+}
+
+/// The MD5 of an APIKEY.
+pub(super) fn hashed(key: &str) -> String {
+    password("", key, &[], "")
 }
 
 /// The dynamic password: lower-case hex of MD5 over account, key, the `signed` values and the time,

@@ -177,6 +177,7 @@ impl Connection {
 enum Route {
     Submit,
     Balance,
+    AddTemplate,
 }
 
 /// Decides on one request; no waiting here.
@@ -200,10 +201,12 @@ fn call(engine: &Engine, request: &Request<'_>, connection: u64) -> (std::time::
     let (route, json_only) = match (request.path, &*params.method) {
         ("/webservice/sms.php", b"Submit") => (Route::Submit, false),
         ("/webservice/sms.php", b"GetNum") => (Route::Balance, false),
+        ("/webservice/sms.php", b"AddTemplate") => (Route::AddTemplate, false),
+        ("/sms/AddTemplate.json", _) => (Route::AddTemplate, true),
         ("/sms/Submit.json", _) => (Route::Submit, true),
         ("/sms/GetNum.json", _) => (Route::Balance, true),
         ("/webservice/sms.php", _) => {
-            return refuse(404, "method must be Submit or GetNum, in the query");
+            return refuse(404, "method must be Submit, GetNum or AddTemplate, in the query");
         }
         _ => return refuse(404, "no such address"),
     };
@@ -214,6 +217,7 @@ fn call(engine: &Engine, request: &Request<'_>, connection: u64) -> (std::time::
     let (delay, answer) = match route {
         Route::Submit => engine.submit(&params, Arrival { method, format: format_name, connection }),
         Route::Balance => engine.balance(&params),
+        Route::AddTemplate => engine.add_template(&params),
     };
     (delay, answer, format)
 }

@@ -23,15 +23,28 @@ pub struct Engine {
     pub options: Options,
     receipts: Option<Pusher>,
     replies: Option<Pusher>,
+    reviews: Option<Pusher>,
     state: Mutex<State>,
     changed: Notify,
 }
 
+/// Where pushes go; `None` where nobody listens.
+#[derive(Debug, Default)]
+pub struct Pushers {
+    /// Receipts.
+    pub receipts: Option<Pusher>,
+    /// People's replies.
+    pub replies: Option<Pusher>,
+    /// Reviews of templates.
+    pub reviews: Option<Pusher>,
+}
+
 impl Engine {
     /// An engine whose pushes go through the given pushers.
-    pub fn new(options: Options, receipts: Option<Pusher>, replies: Option<Pusher>) -> Self {
+    pub fn new(options: Options, pushers: Pushers) -> Self {
         let state = State::new(&options);
-        Self { options, receipts, replies, state: Mutex::new(state), changed: Notify::new() }
+        let Pushers { receipts, replies, reviews } = pushers;
+        Self { options, receipts, replies, reviews, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// The state, for a moment. A panic elsewhere leaves counters at worst, so poison is no reason to stop.
@@ -46,9 +59,15 @@ impl Engine {
         let decision = state.decide(request, &self.options.faults, now);
         state.record(request, arrival, &decision, now);
         let receipts = self.draw_receipts(&mut state, request, decision.accepted.as_ref());
+        let answer = self.draw_answer(&mut state, decision.accepted.as_ref());
         let latency = self.options.latency.draw(&mut state.rng);
         drop(state);
         self.push_receipts(receipts, now);
+        if let (Some((delay, words)), Some(pusher)) = (answer, &self.replies) {
+            let mobile = String::from_utf8_lossy(&request.mobile);
+            let smsid = decision.accepted.as_ref().map_or("", |accepted| &accepted.smsid);
+            pusher.push(delay, push::reply_form(&mobile, &words, smsid, now + delay));
+        }
         self.changed.notify_waiters();
         (decision.delay + latency, decision.answer)
     }
@@ -62,6 +81,27 @@ impl Engine {
         let reply = match state.gateway.balance(request, unix_now()) {
             Ok(num) => Reply { code: ACCEPTED, msg: BALANCE_FOUND.into(), detail: Detail::Num(num) },
             Err(code) => Reply { code, msg: message(code).into(), detail: Detail::Num(0) },
+        };
+        (latency, Answer::Reply(reply))
+    }
+
+    /// Answers a registration after the returned delay, and pushes its review later.
+    pub fn add_template(&self, request: &Params<'_>) -> (Duration, Answer) {
+        let (now, reviews) = (unix_now(), &self.options.reviews);
+        let mut state = self.state();
+        let latency = self.options.latency.draw(&mut state.rng);
+        let reply = match state.gateway.add_template(request, now) {
+            Ok(id) => {
+                let (delay, approved) = (reviews.delay.draw(&mut state.rng), state.rng.f64() >= reviews.refused);
+                if approved {
+                    state.gateway.will_approve(request, &id, now + delay);
+                }
+                if let Some(pusher) = &self.reviews {
+                    pusher.push(latency + delay, push::review_form(approved, &id));
+                }
+                Reply { code: ACCEPTED, msg: message(ACCEPTED).into(), detail: Detail::TemplateId(id) }
+            }
+            Err(code) => Reply { code, msg: message(code).into(), detail: Detail::TemplateId("0".into()) },
         };
         (latency, Answer::Reply(reply))
     }
@@ -128,22 +168,45 @@ impl Engine {
         };
         let count = if receipts.per_part { accepted.parts.max(1) } else { 1 };
         let mobile = String::from_utf8_lossy(&request.mobile);
-        let one = |_| Receipt::draw(receipts, &mut state.rng, &accepted.smsid, &mobile);
-        (0..count).map(one).collect()
+        let mut drawn = Vec::new();
+        for _ in 0..count {
+            let receipt = Receipt::draw(receipts, &mut state.rng, &accepted.smsid, &mobile);
+            if state.rng.f64() < receipts.lost {
+                continue;
+            }
+            if state.rng.f64() < receipts.repeated {
+                let again = receipts.delay.draw(&mut state.rng);
+                drawn.push(Receipt { after: receipt.after + again, ..receipt.clone() });
+            }
+            drawn.push(receipt);
+        }
+        drawn
+    }
+
+    /// What a person replies to an accepted message, and when.
+    fn draw_answer(&self, state: &mut State, accepted: Option<&Accepted>) -> Option<(Duration, String)> {
+        let answers = &self.options.answers;
+        accepted.filter(|_| answers.share > 0.0 && state.rng.f64() < answers.share)?;
+        let words = &answers.words[state.rng.usize(..answers.words.len())];
+        Some((answers.delay.draw(&mut state.rng), words.clone()))
     }
 
     fn push_receipts(&self, receipts: Vec<Receipt>, now: Duration) {
         let Some(pusher) = &self.receipts else { return };
         for receipt in receipts {
             let form = push::receipt_form(receipt.code, &receipt.mobile, &receipt.smsid, now + receipt.delay);
-            pusher.push(receipt.delay, form);
+            pusher.push(receipt.after, form);
         }
     }
 }
 
 /// A receipt to be pushed.
+#[derive(Clone)]
 struct Receipt {
+    /// From the submit to the report.
     delay: Duration,
+    /// From the submit to the push: later for a repeat.
+    after: Duration,
     code: i64,
     mobile: String,
     smsid: String,
@@ -152,8 +215,10 @@ struct Receipt {
 impl Receipt {
     fn draw(receipts: &Receipts, rng: &mut fastrand::Rng, smsid: &str, mobile: &str) -> Self {
         let undelivered = rng.f64() < receipts.undelivered;
+        let delay = receipts.delay.draw(rng);
         Self {
-            delay: receipts.delay.draw(rng),
+            delay,
+            after: delay,
             code: if undelivered { receipts.undelivered_code } else { ACCEPTED },
             mobile: mobile.into(),
             smsid: smsid.into(),

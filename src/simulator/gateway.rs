@@ -6,7 +6,7 @@ use md5::{Digest, Md5};
 
 use super::content;
 use super::limits::Limits;
-use super::options::{Account, Rules};
+use super::options::{Account, Rules, Template};
 use super::params::Params;
 
 /// Accounts, rules and what was accepted so far.
@@ -18,7 +18,14 @@ pub struct Gateway {
     limits: Limits,
     /// The last ten digits of the next smsid.
     serial: u64,
+    /// Templates that will be approved: when, and of which account.
+    coming: Vec<(Duration, usize, Template)>,
+    /// The number of the template that was registered last.
+    templates: u64,
 }
+
+/// Numbers of templates that are registered begin above this one.
+const FIRST_TEMPLATE: u64 = 100_000;
 
 /// A message that the gateway took.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +39,8 @@ pub struct Accepted {
 impl Gateway {
     /// A gateway that has accepted nothing yet. Serials begin at `serial`.
     pub fn new(accounts: Vec<Account>, rules: Rules, window: Duration, serial: u64) -> Self {
-        Self { accounts, rules, window, limits: Limits::default(), serial }
+        let limits = Limits::default();
+        Self { accounts, rules, window, limits, serial, coming: Vec::new(), templates: FIRST_TEMPLATE }
     }
 
     /// Judges a submit in the gateway's order of checks; an error is the response code. `now` is the time
@@ -40,6 +48,7 @@ impl Gateway {
     pub fn submit(&mut self, request: &Params<'_>, now: Duration) -> Result<Accepted, i64> {
         require(&[(&request.account, 401), (&request.password, 402), (&request.mobile, 403), (&request.content, 404)])?;
         let index = self.find_account(&request.account)?;
+        self.approve(now);
         self.check_password(&self.accounts[index], request, &[&request.mobile, &request.content], now)?;
         let account = &self.accounts[index];
         check_standing(account)?;
@@ -68,6 +77,41 @@ impl Gateway {
         self.check_password(account, request, &[], now).map_err(|_| 405)?;
         check_standing(account).map_err(|code| if code == 4050 { 4050 } else { 400 })?;
         Ok(account.balance)
+    }
+
+    /// Registers a template: its number. Which passwords are taken is not published: the static key, its MD5,
+    /// and the one that GetNum takes.
+    pub fn add_template(&mut self, request: &Params<'_>, now: Duration) -> Result<String, i64> {
+        require(&[(&request.account, 401), (&request.password, 402), (&request.content, 404)])?;
+        let account = &self.accounts[self.find_account(&request.account)?];
+        let hashed = hex(Md5::digest(&account.key));
+        if *request.password != hashed {
+            self.check_password(account, request, &[], now)?;
+        }
+        check_standing(account)?;
+        if content::has_bad_signature(&String::from_utf8_lossy(&request.content)) {
+            return Err(4070);
+        }
+        self.templates += 1;
+        Ok(self.templates.to_string())
+    }
+
+    /// From `at` on, the template can be used.
+    pub fn will_approve(&mut self, request: &Params<'_>, id: &str, at: Duration) {
+        if let Ok(index) = self.find_account(&request.account) {
+            self.coming.push((at, index, Template::new(id, String::from_utf8_lossy(&request.content))));
+        }
+    }
+
+    fn approve(&mut self, now: Duration) {
+        let accounts = &mut self.accounts;
+        self.coming.retain(|(at, index, template)| {
+            let is_due = *at <= now;
+            if is_due {
+                accounts[*index].templates.push(template.clone());
+            }
+            !is_due
+        });
     }
 
     /// A serial number for a message accepted at `now`.
@@ -187,8 +231,13 @@ fn dynamic_password(account: &Account, signed: &[&[u8]], time: &[u8]) -> [u8; 32
         digest.update(value);
     }
     digest.update(time);
+    hex(digest.finalize())
+}
+
+/// Lower-case hex.
+fn hex(digest: impl IntoIterator<Item = u8>) -> [u8; 32] {
     let mut hex = [0; 32];
-    for (pair, byte) in hex.chunks_exact_mut(2).zip(digest.finalize()) {
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(digest) {
         pair[0] = HEX[usize::from(byte >> 4)];
         pair[1] = HEX[usize::from(byte & 15)];
     }

@@ -6,7 +6,7 @@
 //!
 //! A request goes `connection` (bytes) → `http` and `params` (decoding) → `engine` and `state`
 //! (script, chance, log) → `gateway` (the order of checks; with `content` and `limits`) → `reply`
-//! (bytes again). `push` sends receipts, `admin` answers under `/_sim/`.
+//! (bytes again). `push` sends receipts, replies and reviews, `admin` answers under `/_sim/`.
 //!
 //! Faults are of two kinds. After `hang`, `reset` and `cut` the message **was taken**: it is billed,
 //! counted and its receipt comes, only the client cannot know. After `reset_before`, HTTP 500, HTML
@@ -39,10 +39,10 @@ use tokio_util::task::TaskTracker;
 
 pub use self::codes::message;
 pub use self::log::{Stats, Submission};
-pub use self::options::{Account, Faults, Latency, Options, Receipts, Rules, Template, Wire};
+pub use self::options::{Account, Answers, Faults, Latency, Options, Receipts, Reviews, Rules, Template, Wire};
 pub use self::script::Scripted;
 
-use self::engine::Engine;
+use self::engine::{Engine, Pushers};
 use self::push::{Pusher, Target};
 
 /// A running simulator. Dropping it stops it without waiting; [`Simulator::stop`] waits.
@@ -69,7 +69,8 @@ impl Simulator {
         let receipt_url = options.receipts.as_ref().map(|receipts| receipts.url.as_str());
         let receipts = pushing.start(receipt_url, &options.push_retries)?;
         let replies = pushing.start(options.reply_url.as_deref(), &options.push_retries)?;
-        let engine = Arc::new(Engine::new(options, receipts, replies));
+        let reviews = pushing.start(options.reviews.url.as_deref(), &options.push_retries)?;
+        let engine = Arc::new(Engine::new(options, Pushers { receipts, replies, reviews }));
         let Pushing { stop, tasks, engine: for_pushes } = pushing;
         let _ = for_pushes.set(Arc::clone(&engine));
         let accepting = accept(listener, Arc::clone(&engine), stop.clone(), tasks.clone());
@@ -157,8 +158,16 @@ fn check(options: &Options) -> anyhow::Result<()> {
         [faults.hang, faults.reset, faults.cut, faults.reset_before, faults.http_500, faults.html, faults.garbage];
     ensure!(codes.chain(others).all(|share| (0.0..=1.0).contains(&share)), "a share of faults must be from 0 to 1");
     ensure!(faults.total() <= 1.0 + 1e-9, "the shares of faults add up to more than 1");
+    let receipts =
+        options.receipts.iter().flat_map(|receipts| [receipts.undelivered, receipts.lost, receipts.repeated]);
+    let others = [options.answers.share, options.reviews.refused];
+    ensure!(receipts.chain(others).all(|share| (0.0..=1.0).contains(&share)), "a share of pushes must be from 0 to 1");
+    ensure!(!options.answers.words.is_empty(), "people who reply need words");
     let receipt_delay = options.receipts.as_ref().map(|receipts| receipts.delay);
-    for latency in [Some(options.latency), receipt_delay].into_iter().flatten() {
+    for latency in [Some(options.latency), Some(options.answers.delay), Some(options.reviews.delay), receipt_delay]
+        .into_iter()
+        .flatten()
+    {
         if let Latency::LogNormal { p50, p99 } = latency {
             ensure!(!p50.is_zero() && p50 <= p99, "the 99th percentile must not be below a median above 0");
         }

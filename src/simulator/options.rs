@@ -29,6 +29,10 @@ pub struct Options {
     pub receipts: Option<Receipts>,
     /// Full URL that replies of people (uplinks) are pushed to.
     pub reply_url: Option<String>,
+    /// Which messages people reply to by themselves; none by default.
+    pub answers: Answers,
+    /// How templates are reviewed that AddTemplate has registered.
+    pub reviews: Reviews,
     /// Waits before the second and the third try of a push; 60 s and 120 s by default.
     pub push_retries: Vec<Duration>,
     /// How replies are spelt.
@@ -51,6 +55,8 @@ impl Default for Options {
             rules: Rules::default(),
             receipts: None,
             reply_url: None,
+            answers: Answers::default(),
+            reviews: Reviews::default(),
             push_retries: vec![Duration::from_secs(60), Duration::from_secs(120)],
             wire: Wire::default(),
             log: 1_000_000,
@@ -256,12 +262,52 @@ pub struct Receipts {
     pub undelivered_code: i64,
     /// Whether each part of a long message gets a receipt. Not published.
     pub per_part: bool,
+    /// Share of receipts that are never pushed.
+    pub lost: f64,
+    /// Share of receipts that are pushed once more although they were taken, after another `delay`.
+    pub repeated: f64,
+}
+
+/// People who reply to what they get.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// Share of messages that get a reply.
+    pub share: f64,
+    /// What people write, any of these; must not be empty.
+    pub words: Vec<String>,
+    /// From the submit to the reply.
+    pub delay: Latency,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { share: 0.0, words: vec!["TD".into()], delay: Latency::None }
+    }
+}
+
+/// What becomes of templates that were registered.
+#[derive(Debug, Clone, Default)]
+pub struct Reviews {
+    /// Full URL that reviews are pushed to; without one they take place and nobody is told.
+    pub url: Option<String>,
+    /// From the registration to the review; an approved template can be used from then on.
+    pub delay: Latency,
+    /// Share of templates that are refused.
+    pub refused: f64,
 }
 
 impl Receipts {
     /// Pushes to `url` at once, each message delivered.
     pub fn to(url: impl Into<String>) -> Self {
-        Self { url: url.into(), delay: Latency::None, undelivered: 0.0, undelivered_code: 0, per_part: false }
+        Self {
+            url: url.into(),
+            delay: Latency::None,
+            undelivered: 0.0,
+            undelivered_code: 0,
+            per_part: false,
+            lost: 0.0,
+            repeated: 0.0,
+        }
     }
 }
 

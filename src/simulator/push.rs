@@ -1,4 +1,4 @@
-//! Pushes to the customer: receipts and replies, each tried up to three times.
+//! Pushes to the customer: receipts, replies and reviews, each tried up to three times.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -250,6 +250,16 @@ pub fn reply_form(mobile: &str, content: &str, smsid: &str, at: Duration) -> Str
         .append_pair("content", content)
         .append_pair("smsid", smsid)
         .append_pair("reply_time", &shanghai_time(at))
+        .finish()
+}
+
+/// The form of a template's review. The words are not published.
+pub fn review_form(approved: bool, templateid: &str) -> String {
+    let (code, msg) = if approved { ("2", "审核通过") } else { ("0", "审核不通过") };
+    Serializer::new(String::new())
+        .append_pair("code", code)
+        .append_pair("msg", msg)
+        .append_pair("templateid", templateid)
         .finish()
 }
 

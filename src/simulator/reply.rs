@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::options::Wire;
 
-/// What the gateway says to a submit or to a balance query.
+/// What the gateway says to a submit, a balance query or a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The response code.
@@ -15,13 +15,15 @@ pub struct Reply {
     pub detail: Detail,
 }
 
-/// The last field of a reply, which also tells the two kinds apart.
+/// The last field of a reply, which also tells the kinds apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detail {
     /// Of a submit: the serial number, `0` for a refusal.
     Smsid(String),
     /// Of a balance query: the parts left.
     Num(u64),
+    /// Of a registration: the template's number, `0` for a refusal.
+    TemplateId(String),
 }
 
 /// The spelling of a reply.
@@ -49,6 +51,7 @@ impl Reply {
         let (root, field, value) = match &self.detail {
             Detail::Smsid(smsid) => ("SubmitResult", "smsid", smsid.clone()),
             Detail::Num(num) => ("GetNumResult", "num", num.to_string()),
+            Detail::TemplateId(id) => ("AddTemplateResult", "templateid", id.clone()),
         };
         out.push_str("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<");
         out.push_str(root);
@@ -68,6 +71,7 @@ impl Reply {
             Detail::Smsid(smsid) => write!(out, "\",\"smsid\":\"{smsid}\"}}"),
             Detail::Num(num) if wire.num_as_string => write!(out, "\",\"num\":\"{num}\"}}"),
             Detail::Num(num) => write!(out, "\",\"num\":{num}}}"),
+            Detail::TemplateId(id) => write!(out, "\",\"templateid\":\"{id}\"}}"),
         };
     }
 }

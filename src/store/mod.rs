@@ -18,9 +18,10 @@ mod replaying;
 mod replies;
 mod rows;
 mod suppressions;
+mod templates;
 mod upkeep;
 
 pub use connect::{MigrationError, Store};
 pub use lease::ShardLease;
 pub use probe::{ProbeError, probe};
-pub use suppressions::Act;
+pub use templates::TemplateInfo;

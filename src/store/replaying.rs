@@ -34,7 +34,7 @@ impl Store {
                      attempts_base = j.attempts, updated_at = now(),
                      expires_at = case when p.expires_in is null then j.expires_at else now() + p.expires_in end
                  from picked p
-                 where j.id = p.job_id and j.state = p.from_state and j.requests = p.requests
+                 where j.id = p.job_id and j.state = p.from_state and j.requests = p.requests and j.mobile <> ''
                  returning j.id
              ), noted as (
                  update replay_jobs q

@@ -31,7 +31,7 @@ pub(super) fn released(row: &PgRow) -> Result<Released, LedgerError> {
     };
     let job = Job {
         id: row.try_get("id").map_err(column)?,
-        mobile: Mobile::parse(row.try_get("mobile").map_err(column)?).map_err(|_| broken("mobile"))?,
+        mobile: Mobile::parse_any(row.try_get("mobile").map_err(column)?).map_err(|_| broken("mobile"))?,
         payload,
         account: row.try_get("account").map_err(column)?,
         priority: Priority::parse(row.try_get("priority").map_err(column)?).ok_or_else(|| broken("priority"))?,

@@ -2,23 +2,17 @@
 
 use super::connect::Store;
 use super::error::ledger_error;
+use super::operate::Operator;
 use crate::dispatch::ports::LedgerError;
 use crate::domain::mobile::Mobile;
 
-/// Who does something, how, and why: as it stands in `operations`.
-#[derive(Clone, Copy, Debug)]
-pub struct Act<'a> {
-    /// The token's name in the API, the system's user on the command line.
-    pub actor: &'a str,
-    /// `cli`, `api` or `console`.
-    pub via: &'a str,
-    /// In the operator's words.
-    pub reason: &'a str,
-}
+/// The reason of whoever gave none.
+const NO_REASON: &str = "by hand";
 
 impl Store {
     /// Puts a number on the suppression list. False if it was there. Recorded in the same statement.
-    pub async fn suppress(&self, mobile: Mobile, act: Act<'_>) -> Result<bool, LedgerError> {
+    pub async fn suppress(&self, mobile: Mobile, by: &Operator) -> Result<bool, LedgerError> {
+        let reason = by.reason.as_deref().unwrap_or(NO_REASON);
         let done = sqlx::query_scalar(
             "with changed as (
                  insert into suppressions (mobile, reason, added_by) values ($1, $2, $3)
@@ -30,12 +24,13 @@ impl Store {
              )
              select count(*) > 0 from changed",
         );
-        let done = done.bind(mobile.digits()).bind(act.reason).bind(act.actor).bind(act.via);
+        let done = done.bind(mobile.digits()).bind(reason).bind(&by.actor).bind(by.via.as_str());
         done.bind(mobile.to_string()).fetch_one(&self.pool).await.map_err(ledger_error)
     }
 
     /// Takes a number off the suppression list. False if it was not there. Recorded in the same statement.
-    pub async fn unsuppress(&self, mobile: Mobile, act: Act<'_>) -> Result<bool, LedgerError> {
+    pub async fn unsuppress(&self, mobile: Mobile, by: &Operator) -> Result<bool, LedgerError> {
+        let reason = by.reason.as_deref().unwrap_or(NO_REASON);
         let done = sqlx::query_scalar(
             "with changed as (
                  delete from suppressions where mobile = $1
@@ -46,7 +41,7 @@ impl Store {
              )
              select count(*) > 0 from changed",
         );
-        let done = done.bind(mobile.digits()).bind(act.reason).bind(act.actor).bind(act.via);
+        let done = done.bind(mobile.digits()).bind(reason).bind(&by.actor).bind(by.via.as_str());
         done.bind(mobile.to_string()).fetch_one(&self.pool).await.map_err(ledger_error)
     }
 }

@@ -12,6 +12,7 @@ use crate::dispatch::ports::*;
 use crate::domain::job::{OnUnknown, Priority, Timestamp, WaitReason};
 use crate::domain::mobile::Mobile;
 use crate::domain::receipt::Receipt;
+use crate::domain::review::Review;
 use crate::domain::uplink::Uplink;
 
 impl Store {
@@ -229,7 +230,8 @@ impl Store {
                 let unreadable = || LedgerError::Refused("a parked job cannot be read".into());
                 Ok(ParkedJobs {
                     account: row.try_get("account").map_err(ledger_error)?,
-                    mobile: Mobile::parse(row.try_get("mobile").map_err(ledger_error)?).map_err(|_| unreadable())?,
+                    mobile: Mobile::parse_any(row.try_get("mobile").map_err(ledger_error)?)
+                        .map_err(|_| unreadable())?,
                     priority: Priority::parse(row.try_get("priority").map_err(ledger_error)?).ok_or_else(unreadable)?,
                     due_at: row.try_get("due_at").map_err(ledger_error)?,
                     on_room: row.try_get("on_room").map_err(ledger_error)?,
@@ -383,5 +385,9 @@ impl Feedback for Store {
 
     fn hear<'a>(&'a self, rows: &'a [Arc<Uplink>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
         Box::pin(self.hear_rows(rows))
+    }
+
+    fn review<'a>(&'a self, rows: &'a [Arc<Review>]) -> Boxed<'a, Result<Vec<bool>, LedgerError>> {
+        Box::pin(self.review_rows(rows))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -12,9 +13,12 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::api::{self, Api};
-use super::connection;
+use super::connection::{self, Manners};
 use super::problem::Problem;
 use super::status::Status;
+
+/// For the head of a request to come in, and for how long a connection may stay idle.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -24,7 +28,8 @@ type Shared = Arc<dyn Status>;
 /// Answers on `listener` until `shutdown` is ready; what is being answered then may finish, for a few
 /// seconds.
 pub async fn serve(listener: TcpListener, status: Arc<dyn Status>, api: Api, shutdown: impl Future) {
-    connection::serve(listener, routes(status, api), shutdown).await;
+    let manners = Manners { welcome: |_| true, idle: IDLE };
+    connection::serve(listener, routes(status, api), manners, shutdown).await;
 }
 
 fn routes(status: Shared, api: Api) -> Router {

@@ -1,10 +1,11 @@
-//! A request to another listener, in the clear: our own `/metrics`. A connection a request; for the gateway,
+//! A request to another listener, in the clear: our own `/metrics` and API. A connection a request; for the gateway,
 //! which needs TLS and a pool, there is `gateway`.
 
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::http::header::{ACCEPT, HOST};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use axum::http::request::Builder;
 use axum::http::{Request, StatusCode};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -27,13 +28,26 @@ pub struct NoAnswer(String);
 /// # Errors
 /// When there is no answer, or `url` is not `http://HOST…`.
 pub async fn get(url: &Url) -> Result<(StatusCode, Bytes), NoAnswer> {
-    match timeout(LIMIT, exchange(url)).await {
+    within(LIMIT, exchange(url, Request::get("/"), Body::empty())).await
+}
+
+/// POST of a JSON text with a bearer token: status and body. An answer takes `limit` at most.
+///
+/// # Errors
+/// When there is no answer, or `url` is not `http://HOST…`.
+pub async fn post(url: &Url, token: &str, json: String, limit: Duration) -> Result<(StatusCode, Bytes), NoAnswer> {
+    let request = Request::post("/").header(AUTHORIZATION, format!("Bearer {token}"));
+    within(limit, exchange(url, request.header(CONTENT_TYPE, "application/json"), Body::from(json))).await
+}
+
+async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
+    match timeout(limit, answer).await {
         Ok(answer) => answer,
-        Err(_) => Err(NoAnswer(format!("no answer within {} s", LIMIT.as_secs()))),
+        Err(_) => Err(NoAnswer(format!("no answer within {} s", limit.as_secs()))),
     }
 }
 
-async fn exchange(url: &Url) -> Result<(StatusCode, Bytes), NoAnswer> {
+async fn exchange(url: &Url, request: Builder, body: Body) -> Result<(StatusCode, Bytes), NoAnswer> {
     let failed = |error: &dyn std::fmt::Display| NoAnswer(error.to_string());
     let (Some(host), "http") = (url.host_str(), url.scheme()) else {
         return Err(NoAnswer("the URL must begin with http:// and name a host".into()));
@@ -46,11 +60,11 @@ async fn exchange(url: &Url) -> Result<(StatusCode, Bytes), NoAnswer> {
     // It ends with the request: sender and answer are dropped.
     tokio::spawn(connection);
     let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
-    let request = Request::builder()
+    let request = request
         .uri(path)
         .header(HOST, format!("{host}:{port}"))
         .header(ACCEPT, "*/*")
-        .body(Body::empty())
+        .body(body)
         .map_err(|error| failed(&error))?;
     let answer = sender.send_request(request).await.map_err(|error| failed(&error))?;
     let status = answer.status();

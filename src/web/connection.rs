@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 /// Connections at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 256;
-/// For the head of a request to come in, and for how long a connection may stay idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections at a time of those who may not connect, and are told so.
+const STRANGERS: usize = 16;
 /// A connection ends after this; a client with more to ask opens another.
 const MAX_AGE: Duration = Duration::from_secs(600);
 /// What is being answered when a connection is to end may take so long.
@@ -33,10 +33,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub IpAddr);
 
+/// Who may connect, and how patient the listener is.
+#[derive(Clone, Copy)]
+pub(super) struct Manners<F> {
+    /// Others share [`STRANGERS`] places, so that they take nobody else's.
+    pub welcome: F,
+    /// For the head of a request to come in, and for how long a connection may stay idle.
+    pub idle: Duration,
+}
+
 /// Answers with `router` on each connection until `shutdown` is ready, then lets requests finish for
 /// five seconds at most.
-pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: impl Future) {
+pub(super) async fn serve<F: Fn(IpAddr) -> bool>(
+    listener: TcpListener,
+    router: Router,
+    manners: Manners<F>,
+    shutdown: impl Future,
+) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -46,8 +61,11 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: impl 
             accepted = accept(&listener, &permits) => accepted,
         };
         let (stream, peer, permit) = accepted;
+        let permit = if (manners.welcome)(peer.ip()) { Ok(permit) } else { strangers.clone().try_acquire_owned() };
+        // A stranger too many is hung up on.
+        let Ok(permit) = permit else { continue };
         let router = router.clone().layer(Extension(Peer(peer.ip())));
-        connections.spawn(answer(stream, router, stopped.clone(), permit));
+        connections.spawn(answer(stream, router, manners.idle, stopped.clone(), permit));
         while connections.try_join_next().is_some() {}
     }
     drop((listener, stop));
@@ -69,10 +87,16 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream,
 }
 
 /// Serves one connection to its end, its age limit or the stop. `_permit` counts it while it lives.
-async fn answer(stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>, _permit: OwnedSemaphorePermit) {
+async fn answer(
+    stream: TcpStream,
+    router: Router,
+    idle: Duration,
+    mut stopped: watch::Receiver<()>,
+    _permit: OwnedSemaphorePermit,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(idle)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);

@@ -6,7 +6,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::api::port::{Act, Answer, Backend, PageOf, ReplayAsked, Steer, Trouble};
+use super::api::port::{
+    Act, Answer, Backend, PageOf, RefusedPage, ReplayAsked, ReplayPage, RetryAsked, Steer, Trouble,
+};
 use super::api::tokens::{Caller, Role, TokenEntry, Tokens};
 use super::api::{Api, model};
 use super::{Status, serve};
@@ -72,8 +74,20 @@ impl Backend for Empty {
         Box::pin(async { Err(Trouble::Missing("no such replay".into())) })
     }
 
+    fn replay_jobs(&self, _: i64, _: ReplayPage) -> Answer<'_, model::ReplayJobPage> {
+        Box::pin(async { Err(Trouble::Missing("no such replay".into())) })
+    }
+
     fn steer_replay(&self, _: Act, _: i64, _: Steer) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn rejections(&self, _: RefusedPage) -> Answer<'_, model::RejectionPage> {
+        Box::pin(async { Ok(model::RejectionPage { rejections: Vec::new(), next_cursor: None }) })
+    }
+
+    fn retry(&self, _: Act, _: RetryAsked) -> Answer<'_, model::Retried> {
+        Box::pin(async { Err(Trouble::Unavailable("not here".into())) })
     }
 
     fn accounts(&self) -> Answer<'_, model::AccountList> {
@@ -83,6 +97,10 @@ impl Backend for Empty {
     fn set_paused(&self, _: Act, _: String, _: bool) -> Answer<'_, bool> {
         Box::pin(async { Ok(true) })
     }
+
+    fn reload(&self, _: Act) -> Answer<'_, Vec<String>> {
+        Box::pin(async { Err(Trouble::Refused(vec!["one".into(), "two".into()])) })
+    }
 }
 
 fn api() -> Api {
@@ -91,6 +109,8 @@ fn api() -> Api {
         default_account: "main".into(),
         accounts: ["main".to_owned()].into(),
         on_unknown: OnUnknown::Hold,
+        checks: Default::default(),
+        templates: Default::default(),
     };
     let entry = |name: &str, role| TokenEntry {
         caller: Caller { name: name.into(), role },
@@ -209,6 +229,14 @@ async fn an_api_call_is_refused_for_what_is_wrong_with_it() {
         ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"state\":[\"expired\"]}}", 422),
         ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"id\":[\"a\"],\"code\":4030}}", 409),
         ("GET /api/v1/replays/seven", "look-token", "", "", 404),
+        ("GET /api/v1/rejections?reason=bad_json&limit=2", "look-token", "", "", 200),
+        ("GET /api/v1/rejections?reason=ugly", "look-token", "", "", 400),
+        ("POST /api/v1/rejections/retry", "look-token", json, "{\"filter\":{\"id\":[1]}}", 403),
+        ("POST /api/v1/rejections/retry", "act-token", json, "{\"filter\":{\"id\":[1]}}", 503),
+        ("POST /api/v1/rejections/retry", "act-token", json, "{\"filter\":{\"id\":[1.5]}}", 422),
+        ("POST /api/v1/rejections/retry", "act-token", json, "{\"filter\":{}}", 422),
+        ("POST /api/v1/reload", "look-token", "", "", 403),
+        ("POST /api/v1/reload", "act-token", "", "", 422),
         ("POST /api/v1/jobs", "act-token", json, "", 400),
         ("POST /api/v1/jobs", "act-token", json, "[]", 422),
         ("POST /api/v1/jobs", "act-token", json, "[1]", 422),

@@ -72,6 +72,8 @@ fn decoded(arrival: &Arrival) -> Job {
         default_account: "main".into(),
         accounts: ["main".to_owned()].into(),
         on_unknown: dispatcher::domain::job::OnUnknown::Hold,
+        checks: Default::default(),
+        templates: Default::default(),
     };
     message::decode(&arrival.body, &arrival.properties, &rules).expect("what was released is a job")
 }

@@ -118,7 +118,7 @@ fn http(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-fn options(base: &str, method: Method) -> ClientOptions {
+pub fn options(base: &str, method: Method) -> ClientOptions {
     ClientOptions {
         submit_url: format!("{base}/webservice/sms.php?method=Submit"),
         balance_url: format!("{base}/webservice/sms.php?method=GetNum"),

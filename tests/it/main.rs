@@ -15,6 +15,7 @@ mod process;
 mod reload;
 mod retention;
 mod statements;
+mod templates;
 mod waiting;
 mod wire;
 

@@ -91,6 +91,8 @@ fn check(got: &BasicGetMessage) {
         default_account: "main".into(),
         accounts: ["main".to_owned()].into(),
         on_unknown: OnUnknown::Hold,
+        checks: Default::default(),
+        templates: Default::default(),
     };
     let job = message::decode(&got.delivery.data, &described, &rules).expect("publish.py publishes a valid job");
     assert_eq!(Some(job.id), described.message_id);
@@ -201,7 +203,10 @@ fn keys(sample: &str) -> Vec<String> {
     for line in sample.lines() {
         let line = line.trim_start_matches('#');
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            table = format!("{name}.").replace(".main.", ".NAME.").replace(".alice.", ".NAME.");
+            table = format!("{name}.")
+                .replace(".main.", ".NAME.")
+                .replace(".alice.", ".NAME.")
+                .replace(".order_shipped.", ".NAME.");
             continue;
         }
         let Some((key, _)) = line.split_once(" = ") else { continue };
@@ -240,6 +245,7 @@ pub fn all_metrics() -> Metrics {
         histogram.with_label_values(&["admit"]).observe(0.0);
     }
     metrics.account_balance.with_label_values(&["main"]).set(0.0);
+    metrics.set_balance_hours("main", Some(0.0));
     metrics.set_queues(Some(&[("dead", 0)]));
     metrics
 }

@@ -1,4 +1,4 @@
-//! SIGHUP: another configuration is taken up while jobs are under way.
+//! SIGHUP and `dispatcher reload`: another configuration is taken up while jobs are under way.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::process::{Process, free_address};
 use crate::support::stage::{Stage, lenient};
-use crate::support::{eventually, job, number};
+use crate::support::{Ended, dispatcher, eventually, job, number};
 
 /// A daemon whose rate and codes come from a file.
 struct World {
@@ -23,16 +23,40 @@ impl World {
     async fn start(toml: &str) -> World {
         let accounts = vec![Account::new("C0", "key-0"), Account::new("C1", "key-1")];
         let latency = Latency::Fixed(Duration::from_millis(100));
-        let stage = Stage::with(Options { accounts, latency, ..lenient() }).await;
+        let mut stage = Stage::with(Options { accounts, latency, ..lenient() }).await;
+        for (name, role) in [("alice", "operator"), ("bob", "viewer")] {
+            stage.set(&format!("admin.tokens.{name}.role"), role);
+            stage.set(&format!("admin.tokens.{name}.token"), &format!("token-of-{name}"));
+        }
         stage.migrate().await;
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("dispatcher.toml");
         std::fs::write(&file, toml).unwrap();
-        let from_file = |(name, _): &(String, String)| name.contains("__A1__") || name.ends_with("MAIN__RATE");
-        let environment: Vec<_> = stage.environment().into_iter().filter(|pair| !from_file(pair)).collect();
-        let process = Process::run_with(&file, &environment, free_address());
+        let process = Process::run_with(&file, &environment(&stage), free_address());
         process.ready().await;
         World { stage, process, file, _folder: folder }
+    }
+
+    /// Runs `dispatcher reload` beside the daemon, with its file.
+    async fn command(&self, arguments: &[&str]) -> Ended {
+        let file = self.file.display().to_string();
+        let mut run = dispatcher(&["--config", &file, "reload"]);
+        for (name, value) in environment(&self.stage) {
+            run = run.env(&name, &value);
+        }
+        run = run.env("DISPATCHER__ADMIN__LISTEN", &self.process.admin.to_string());
+        let run = arguments.iter().fold(run, |run, argument| run.argument(argument));
+        tokio::task::spawn_blocking(|| run.run()).await.unwrap()
+    }
+
+    /// The same from afar: with the token of `who`, and a file that is not the daemon's.
+    async fn far_command(&self, who: &str) -> Ended {
+        let token = self.file.with_file_name("token");
+        std::fs::write(&token, format!("token-of-{who}\n")).unwrap();
+        let url = format!("http://{}", self.process.admin);
+        let token = token.display().to_string();
+        let run = dispatcher(&["reload", "--url", &url, "--token-file", &token]);
+        tokio::task::spawn_blocking(|| run.run()).await.unwrap()
     }
 
     /// Writes the file and sends SIGHUP; waits for what is logged of it.
@@ -46,6 +70,12 @@ impl World {
         })
         .await
     }
+}
+
+/// All but what the file decides.
+fn environment(stage: &Stage) -> Vec<(String, String)> {
+    let from_file = |(name, _): &(String, String)| name.contains("__A1__") || name.ends_with("MAIN__RATE");
+    stage.environment().into_iter().filter(|pair| !from_file(pair)).collect()
 }
 
 fn jobs(prefix: &str, range: std::ops::Range<usize>) -> Vec<Value> {
@@ -87,6 +117,45 @@ async fn a_bad_file_changes_nothing_and_says_so() {
     assert!(log.contains("rabbitmq.prefetch"), "{log}");
     world.stage.publish("normal", &jobs("after", 0..20)).await;
     world.stage.states("accepted 20").await;
+    let (status, log) = world.process.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    world.stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_command_asks_for_it_and_says_what_changed() {
+    let world = World::start("[accounts.main]\nrate = \"50/s\"\n").await;
+    std::fs::write(&world.file, "[accounts.main]\nrate = \"2000/s\"\n[codes]\n4072 = \"retry\"\n").unwrap();
+    let done = world.command(&["--reason", "sale"]).await;
+    assert_eq!((done.code, done.stdout.as_str()), (0, "in force: accounts.main.rate, codes.4072\n"), "{done:?}");
+    let noted = "operations where action = 'reload' and actor = 'alice' and via = 'api' and count = 2 and reason = 'sale' \
+                 and target = '{\"changed\": [\"accounts.main.rate\", \"codes.4072\"]}'";
+    assert_eq!(world.stage.db.count(noted).await, 1);
+    let again = world.command(&["--json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&again.stdout).unwrap(), serde_json::json!({"changed": []}), "{again:?}");
+    world.stage.publish("normal", &jobs("after", 0..20)).await;
+    world.stage.states("accepted 20").await;
+    let (status, log) = world.process.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    world.stage.finish().await;
+}
+
+#[tokio::test]
+async fn the_command_prints_each_problem_and_exits_2() {
+    let world = World::start("[accounts.main]\nrate = \"50/s\"\n").await;
+    std::fs::write(&world.file, "[accounts.main]\nrate = \"fast\"\n[limits]\nmobil = \"1/s\"\n").unwrap();
+    for ended in [world.command(&[]).await, world.far_command("alice").await] {
+        assert_eq!(ended.code, 2, "{ended:?}");
+        for key in ["accounts.main.rate", "limits.mobil"] {
+            assert!(ended.stderr.lines().any(|line| line.starts_with("error: ") && line.contains(key)), "{ended:?}");
+        }
+    }
+    let viewer = world.far_command("bob").await;
+    assert!(viewer.code == 1 && viewer.stderr.contains("403"), "{viewer:?}");
+    std::fs::write(&world.file, "[accounts.main]\nrate = \"50/s\"\n[rabbitmq]\nprefetch = 7\n").unwrap();
+    let restart = world.command(&[]).await;
+    assert!(restart.code == 2 && restart.stderr.contains("rabbitmq.prefetch: only a restart"), "{restart:?}");
+    assert_eq!(world.stage.db.count("operations").await, 0);
     let (status, log) = world.process.terminate().await;
     assert_eq!(status.code(), Some(0), "{log}");
     world.stage.finish().await;

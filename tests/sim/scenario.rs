@@ -130,7 +130,7 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
     let mut account = |name: &str, fallback: Option<usize>| {
         let bucket = Bucket { period: Duration::from_secs(1) / rng.u32(10..100), burst: rng.u32(1..10) };
         let pace = AccountPace { bucket, max_in_flight: rng.u32(1..20), refusals: rng.u32(0..30) };
-        AccountSettings { name: name.into(), pace, balance_low: 0, fallback }
+        AccountSettings { name: name.into(), pace, balance_low: 0, signature: 6, fallback }
     };
     let accounts = vec![account("main", fallback.then_some(1)), account("backup", None)];
     Settings {
@@ -139,6 +139,8 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
             default_account: "main".into(),
             accounts: ["main".to_owned(), "backup".to_owned()].into(),
             on_unknown: OnUnknown::Hold,
+            checks: Default::default(),
+            templates: Default::default(),
         },
         accounts,
         mobile: Bucket { period: Duration::from_secs(1), burst: 1 },

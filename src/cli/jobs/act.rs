@@ -1,5 +1,6 @@
 //! `dispatcher jobs cancel` and `dispatcher jobs resolve`.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -7,11 +8,14 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
+use super::JobFlags;
 use crate::cli::exit::{Reported, WrongUsage};
 use crate::cli::table::clean;
 use crate::cli::{output, who};
+use crate::domain::job::State;
 use crate::store::Store;
-use crate::store::operate::{Acted, Verdict};
+use crate::store::operate::{Acted, Batch, Operator, Verdict};
+use crate::store::query::JobFilter;
 
 /// Jobs of one statement, at most.
 const CHUNK: usize = 500;
@@ -19,27 +23,42 @@ const CHUNK: usize = 500;
 const CANCEL_EXAMPLES: &str = "\
 Examples:
   dispatcher jobs cancel order-1 --reason 'order withdrawn'
-  dispatcher jobs list --state waiting --code 4080 --json | jq -r '.[].id' | dispatcher jobs cancel --ids -
+  dispatcher jobs cancel --account main --since 2h              says how many
+  dispatcher jobs cancel --account main --since 2h --yes --reason 'wrong template'
 
-Only a job that is waiting or queued can be withdrawn.";
+Only a job that is waiting or queued can be withdrawn. Chosen by flags, it takes --yes: without it
+you see what would be done.";
 
 const RESOLVE_EXAMPLES: &str = "\
 Examples:
   dispatcher jobs resolve order-1 --sent --smsid 17000000000000001
   dispatcher jobs resolve order-1 order-2 --not-sent --reason 'not in the console of ihuyi'
   dispatcher jobs resolve --ids doubts.txt --sent
+  dispatcher jobs resolve --since 2026-11-11T02:00:00+08:00 --until 2026-11-11T02:05:00+08:00 --sent --yes
 
-Look the number up in ihuyi's console first: --not-sent sends the message again.";
+Chosen by flags, it takes --yes: without it you see what would be done. Look the number up in ihuyi's console first: --not-sent sends the message again.";
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
 struct Which {
     /// The jobs' ids
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", conflicts_with = "ids")]
     given: Vec<String>,
     /// A file with an id on each line; `-` is stdin
     #[arg(long, value_name = "FILE")]
     ids: Option<PathBuf>,
+    #[command(flatten)]
+    jobs: JobFlags,
+    /// Do it with all that the flags choose
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What was named.
+enum Chosen {
+    /// These.
+    Ids(Vec<String>),
+    /// All that flags choose; looked at first unless it was said that it is meant.
+    By(JobFilter, bool),
 }
 
 /// Withdraws jobs that have not been sent.
@@ -74,44 +93,121 @@ pub(super) struct ResolveArgs {
 }
 
 pub(super) async fn cancel(args: CancelArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
-    let ids = ids(args.which)?;
     let by = who::operator(args.reason);
-    let mut acted = Vec::with_capacity(ids.len());
-    for chunk in ids.chunks(CHUNK) {
-        acted.extend(store.cancel_jobs(&by, chunk).await?);
-    }
+    let ids = match chosen(args.which, &[State::Waiting, State::Queued])? {
+        Chosen::Ids(ids) => ids,
+        Chosen::By(filter, yes) => return many(store, &by, &filter, yes, &Act::Cancel, as_json).await,
+    };
+    let acted = each(store, &by, &ids, &Act::Cancel, None).await?;
     say(&ids, &acted, "cancelled", "only a job that is waiting or queued can be withdrawn", as_json)
 }
 
 pub(super) async fn resolve(args: ResolveArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
-    let ids = ids(args.which)?;
-    if args.smsid.is_some() && ids.len() != 1 {
+    let chosen = chosen(args.which, &[State::InDoubt])?;
+    if args.smsid.is_some() && !matches!(&chosen, Chosen::Ids(ids) if ids.len() == 1) {
         return Err(WrongUsage("--smsid belongs to one message: name one job".into()).into());
     }
     if args.smsid.as_ref().is_some_and(|smsid| smsid == "0" || !smsid.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Err(WrongUsage("--smsid is none: copy ihuyi's id of the message, or leave it out".into()).into());
     }
     let by = who::operator(args.reason);
-    let verdict = if args.sent { Verdict::Sent(args.smsid) } else { Verdict::NotSent };
-    let mut acted = Vec::with_capacity(ids.len());
-    for chunk in ids.chunks(CHUNK) {
-        acted.extend(store.resolve_jobs(&by, chunk, &verdict).await?);
-    }
+    let act = Act::Resolve(if args.sent { Verdict::Sent(args.smsid) } else { Verdict::NotSent });
+    let ids = match chosen {
+        Chosen::Ids(ids) => ids,
+        Chosen::By(filter, yes) => return many(store, &by, &filter, yes, &act, as_json).await,
+    };
+    let acted = each(store, &by, &ids, &act, None).await?;
     let now = if args.sent { "accepted" } else { "waiting, and due now" };
     say(&ids, &acted, now, "only a job in doubt can be resolved", as_json)
 }
 
-/// The ids, each once.
-fn ids(which: Which) -> anyhow::Result<Vec<String>> {
-    let mut ids = match which.ids {
-        None => which.given,
+enum Act {
+    Cancel,
+    Resolve(Verdict),
+}
+
+/// All of `ids`, some at a time. What comes of each, in order.
+async fn each(
+    store: &Store,
+    by: &Operator,
+    ids: &[String],
+    act: &Act,
+    batch: Option<Batch>,
+) -> anyhow::Result<Vec<Acted>> {
+    let mut acted = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK) {
+        acted.extend(match act {
+            Act::Cancel => store.cancel_jobs(by, chunk, batch).await?,
+            Act::Resolve(verdict) => store.resolve_jobs(by, chunk, verdict, batch).await?,
+        });
+    }
+    Ok(acted)
+}
+
+/// All that `filter` chooses; without `yes` they are only counted.
+async fn many(
+    store: &Store,
+    by: &Operator,
+    filter: &JobFilter,
+    yes: bool,
+    act: &Act,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let found = store.choose_jobs(filter).await?;
+    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+    found.iter().for_each(|(_, state)| *states.entry(state.as_str()).or_default() += 1);
+    let mut changed = 0;
+    if yes && !found.is_empty() {
+        let action = if matches!(act, Act::Cancel) { "cancel" } else { "resolve" };
+        let batch = store.begin_batch(by, action, filter).await?;
+        let ids: Vec<String> = found.iter().map(|(id, _)| id.clone()).collect();
+        let acted = each(store, by, &ids, act, Some(batch)).await?;
+        changed = acted.iter().filter(|acted| **acted == Acted::Done).count();
+    }
+    if as_json {
+        let states = json!(states);
+        return output::json(
+            &json!({ "dry_run": !yes, "matched": found.len(), "by_state": states, "changed": changed }),
+        );
+    }
+    output::line(&format!("jobs      {}", found.len()))?;
+    states.iter().try_for_each(|(state, jobs)| output::line(&format!("{state:<9} {jobs}")))?;
+    match yes {
+        true => output::line(&format!("changed   {changed}; the others had gone elsewhere meanwhile")),
+        false => output::line("nothing was changed: add --yes"),
+    }
+}
+
+/// The ids, each once, or a filter whose states are among those `of` the act.
+fn chosen(which: Which, of: &[State]) -> anyhow::Result<Chosen> {
+    let Which { given, ids, jobs, yes } = which;
+    if !jobs.is_empty() {
+        if !given.is_empty() || ids.is_some() {
+            return Err(WrongUsage("name jobs by their ids or by flags, not both".into()).into());
+        }
+        let mut filter = jobs.filter();
+        if let Some(other) = filter.states.iter().find(|state| !of.contains(state)) {
+            let known: Vec<&str> = of.iter().map(|state| state.as_str()).collect();
+            return Err(WrongUsage(format!("--state {other}: only {} make sense here", known.join(", "))).into());
+        }
+        if filter.states.is_empty() {
+            filter.states = of.to_vec();
+        }
+        return Ok(Chosen::By(filter, yes));
+    }
+    let mut ids = match ids {
+        None if given.is_empty() => {
+            let problem = "name which jobs: their ids, --ids, --state, --code, --account, --mobile, --since or --until";
+            return Err(WrongUsage(problem.into()).into());
+        }
+        None => given,
         Some(file) => ids_in(&file)?,
     };
     ids.sort();
     ids.dedup();
     match ids.iter().any(|id| id.contains('\0')) {
         true => Err(WrongUsage("an id holds a NUL character".into()).into()),
-        false => Ok(ids),
+        false => Ok(Chosen::Ids(ids)),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::domain::job::{State, Timestamp};
 use crate::domain::mobile::Mobile;
 use crate::store::query::JobFilter;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(in crate::cli) struct JobFlags {
     /// In one of these states
     #[arg(long = "state", value_delimiter = ',', value_name = "STATE,…", value_parser = state_parser())]
@@ -31,6 +31,13 @@ pub(in crate::cli) struct JobFlags {
 }
 
 impl JobFlags {
+    /// None was given.
+    pub fn is_empty(&self) -> bool {
+        let JobFlags { states, code, account, mobile, since, until } = self;
+        let others = code.is_none() && account.is_none() && mobile.is_none() && since.is_none() && until.is_none();
+        states.is_empty() && others
+    }
+
     /// As a filter for all of them.
     pub fn filter(&self) -> JobFilter {
         JobFilter {

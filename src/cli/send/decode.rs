@@ -31,6 +31,8 @@ impl Decoder {
                 default_account: config.default_account_name().unwrap_or_default().to_owned(),
                 accounts: config.accounts.keys().cloned().collect(),
                 on_unknown: config.in_doubt.on_unknown,
+                checks: config.checks,
+                templates: config.templates.clone(),
             },
         }
     }

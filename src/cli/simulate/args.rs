@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
-use crate::simulator::{Account, Faults, Latency, Options, Receipts, Rules, Template, Wire};
+use crate::simulator::{Account, Answers, Faults, Latency, Options, Receipts, Reviews, Rules, Template, Wire};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,7 +44,7 @@ pub struct SimulateArgs {
     rules: RuleArgs,
     #[command(flatten, next_help_heading = "Latency and faults")]
     faults: FaultArgs,
-    #[command(flatten, next_help_heading = "Receipts and replies")]
+    #[command(flatten, next_help_heading = "Receipts, replies and reviews")]
     pushes: PushArgs,
     #[command(flatten, next_help_heading = "Replies of the gateway")]
     wire: WireArgs,
@@ -59,7 +59,7 @@ struct AccountArgs {
     /// the variable SIMULATOR_API_KEY, else the key simulated-key
     #[arg(long = "api-key-file", value_name = "FILE")]
     key_files: Vec<PathBuf>,
-    /// Message parts each account has
+    /// Message parts each account has; each message taken costs its parts, signature counted in
     #[arg(long, default_value_t = 1_000_000_000, value_name = "PARTS")]
     balance: u64,
     /// The accounts are frozen (4050)
@@ -164,9 +164,33 @@ struct PushArgs {
     /// Push a receipt for each part of a long message
     #[arg(long)]
     receipt_per_part: bool,
-    /// Push people's replies, made by POST /_sim/reply, to this full URL
+    /// Share of receipts that are lost: never pushed
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    receipt_lost: f64,
+    /// Share of receipts that are pushed again although they were taken
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    receipt_repeated: f64,
+    /// Push people's replies, those of --reply and those made by POST /_sim/reply, to this full URL
     #[arg(long, value_name = "URL")]
     reply_url: Option<String>,
+    /// Share of messages that people reply to by themselves
+    #[arg(long = "reply", default_value_t = 0.0, value_name = "SHARE", requires = "reply_url")]
+    reply_share: f64,
+    /// What they write: any of these words
+    #[arg(long, default_value = "TD", value_delimiter = ',', value_name = "WORD,…")]
+    reply_words: Vec<String>,
+    /// From the submit to such a reply
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = parse_duration)]
+    reply_delay: Duration,
+    /// Push the review of each template that AddTemplate registers to this full URL
+    #[arg(long, value_name = "URL")]
+    template_url: Option<String>,
+    /// From the registration of a template to its review, from which on an approved one can be used
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = parse_duration)]
+    template_delay: Duration,
+    /// Share of templates that the review refuses
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    template_refused: f64,
     /// Waits before a push not answered success is tried again
     #[arg(long, default_value = "60s,120s", value_delimiter = ',', value_name = "DURATION,…",
           value_parser = parse_duration)]
@@ -207,6 +231,8 @@ impl SimulateArgs {
             rules: self.rules.into_rules(),
             push_retries: self.pushes.push_retries.clone(),
             reply_url: self.pushes.reply_url.clone(),
+            answers: self.pushes.answers(),
+            reviews: self.pushes.reviews(),
             receipts: self.pushes.into_receipts()?,
             wire: Wire {
                 no_namespace: self.wire.no_namespace,
@@ -295,7 +321,19 @@ impl PushArgs {
             undelivered: self.undelivered,
             undelivered_code: self.undelivered_code,
             per_part: self.receipt_per_part,
+            lost: self.receipt_lost,
+            repeated: self.receipt_repeated,
         }))
+    }
+
+    fn answers(&self) -> Answers {
+        let delay = Latency::Fixed(self.reply_delay);
+        Answers { share: self.reply_share, words: self.reply_words.clone(), delay }
+    }
+
+    fn reviews(&self) -> Reviews {
+        let delay = Latency::Fixed(self.template_delay);
+        Reviews { url: self.template_url.clone(), delay, refused: self.template_refused }
     }
 }
 
@@ -375,6 +413,18 @@ mod tests {
             "0s",
             "--push-retries",
             "1s",
+            "--receipt-lost",
+            "0.1",
+            "--receipt-repeated",
+            "0.2",
+            "--reply-url",
+            "http://127.0.0.1:1/y",
+            "--reply",
+            "0.3",
+            "--reply-words",
+            "TD,好的",
+            "--template-refused",
+            "0.4",
         ])
         .unwrap();
         assert_eq!(options.faults.codes, [(4080, 0.01), (0, 0.02)]);
@@ -382,7 +432,10 @@ mod tests {
         assert_eq!(options.latency, Latency::LogNormal { p50, p99 });
         assert_eq!(options.accounts.len(), 2);
         assert_eq!(options.rules.blacklist.len(), 2);
-        assert_eq!(options.receipts.unwrap().delay, Latency::Fixed(Duration::ZERO));
+        let receipts = options.receipts.unwrap();
+        assert_eq!(receipts.delay, Latency::Fixed(Duration::ZERO));
+        assert_eq!((receipts.lost, receipts.repeated, options.reviews.refused), (0.1, 0.2, 0.4));
+        assert_eq!((options.answers.share, options.answers.words.len()), (0.3, 2));
         assert_eq!(options.push_retries, [Duration::from_secs(1)]);
     }
 

@@ -22,7 +22,7 @@ use self::frame::{Frame, Look, Order};
 use self::scrape::Scrape;
 use self::view::Heading;
 use super::exit::Reported;
-use super::{output, when};
+use super::{admin, output, when};
 use crate::config::Config;
 use crate::domain::rate::parse_duration;
 use crate::store::Store;
@@ -50,7 +50,7 @@ const CONNECTIONS: u32 = 1;
 #[command(after_help = EXAMPLES)]
 pub struct TopArgs {
     /// The daemon's admin listener [default: admin.listen of the configuration]
-    #[arg(long, value_parser = parse_url)]
+    #[arg(long, value_parser = admin::parse_url)]
     url: Option<Url>,
     /// Between two looks: 200ms to 1h
     #[arg(long, default_value = "1s", value_parser = parse_interval)]
@@ -58,14 +58,6 @@ pub struct TopArgs {
     /// Print one picture as text, after one interval, and end
     #[arg(long)]
     once: bool,
-}
-
-fn parse_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("{error}: write http://HOST:9464"))?;
-    match (url.scheme(), url.host_str()) {
-        ("http", Some(_)) => Ok(url),
-        _ => Err("write http://HOST:9464: the admin listener speaks plain HTTP".into()),
-    }
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
@@ -116,13 +108,9 @@ struct Eye {
 
 impl Eye {
     fn open(url: Option<Url>, config: &Config) -> anyhow::Result<Eye> {
-        let mut listen = config.admin.listen;
-        if listen.ip().is_unspecified() {
-            listen.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-        }
         let url = match url {
             Some(url) => url,
-            None => format!("http://{listen}").parse()?,
+            None => admin::url_of(config)?,
         };
         let store = Store::new(&config.postgres.url, CONNECTIONS, PATIENCE)?;
         Ok(Eye { metrics_url: url.join("/metrics")?, store })

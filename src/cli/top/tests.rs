@@ -114,8 +114,6 @@ fn keys_do_what_the_last_line_says() {
 }
 
 #[test]
-fn only_plain_http_is_a_url_and_the_interval_has_a_range() {
-    assert!(parse_url("http://127.0.0.1:9464").is_ok() && parse_url("http://[::1]:9464").is_ok());
-    assert!(parse_url("https://x").is_err() && parse_url("9464").is_err());
+fn the_interval_has_a_range() {
     assert!(parse_interval("1s").is_ok() && parse_interval("1ms").is_err() && parse_interval("x").is_err());
 }

@@ -147,3 +147,28 @@ fn debug_shows_no_secret() {
     assert!(!shown.contains("geheim"), "{shown}");
     assert!(shown.contains("REDACTED") && shown.contains("C00000000"), "{shown}");
 }
+
+#[test]
+fn a_token_in_a_file_may_change_while_the_daemon_runs() {
+    let token = file("first-token");
+    let text = format!("{TOKEN}.token_file = \"{}\"", token.path().display());
+    let before = loaded(&text, NONE);
+    std::fs::write(token.path(), "second-token").unwrap();
+    let after = loaded(&text, NONE);
+    assert_eq!((before.needs_restart(&after), before.changed(&after)), (vec![], vec![]));
+    let inline = loaded(&format!("{TOKEN}.token = \"second-token\""), NONE);
+    assert_eq!(after.needs_restart(&inline), ["admin.tokens"]);
+}
+
+#[test]
+fn what_changed_is_named_key_by_key() {
+    let key = file("first-key");
+    let text = |more: &str| format!("accounts.main.api_key_file = \"{}\"\n{more}", key.path().display());
+    let load = |more: &str| {
+        load_text(&with(&text(more)).replace("accounts.main.api_key = \"minimal-key\"\n", ""), NONE, Needs::Secrets)
+    };
+    let before = load("limits.mobile = \"2/s\"\nlog.level = \"warn\"").unwrap();
+    std::fs::write(key.path(), "second-key").unwrap();
+    let after = load("limits.mobile = [\"2/s\", \"9/d\"]\ncodes.4072 = \"retry\"").unwrap();
+    assert_eq!(before.changed(&after), ["accounts.main.api_key", "codes.4072", "limits.mobile", "log.level"]);
+}

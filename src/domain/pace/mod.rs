@@ -134,9 +134,10 @@ impl Pacer {
     /// A job arrives. What it is told comes out of [`Pacer::poll`], perhaps at once.
     pub fn enter(&mut self, request: Request, now: Tick) {
         let (ticket, priority) = (request.ticket, request.priority);
+        let mut from = None;
         if request.standing == Standing::Released {
             self.accounts[request.account].returned(priority);
-            self.tails.returned(request.mobile, priority, request.seq);
+            from = self.tails.returned(request.mobile, priority, request.seq);
         }
         let entry = Entry {
             request,
@@ -147,7 +148,7 @@ impl Pacer {
             granted: now,
         };
         self.entries.insert(ticket, entry);
-        if let Some(park) = self.must_park(&request, now) {
+        if let Some(park) = self.must_park(&request, from, now) {
             return self.park(ticket, park, now);
         }
         let mobile = request.mobile.as_u64();
@@ -171,7 +172,8 @@ impl Pacer {
         self.mobiles.refund(mobile);
     }
 
-    fn must_park(&self, request: &Request, now: Tick) -> Option<Park> {
+    /// Is it parked at once? `from`: where it was parked before.
+    fn must_park(&self, request: &Request, from: Option<Place>, now: Tick) -> Option<Park> {
         if let Some(until) = request.quiet {
             return Some(Park { reason: WaitReason::QuietHours, due: Some(until), on_room: false });
         }
@@ -183,7 +185,7 @@ impl Pacer {
             || Park { reason: WaitReason::RateLimited, due: Some(account.slot(request.priority, now)), on_room: true };
         let by_number = |slot: Tick| Park { reason: WaitReason::RateLimited, due: Some(slot), on_room: false };
         let lane_is_parked = account.parked[request.priority.index()].count > 0;
-        if let Some(place) = self.tails.to_follow(request, now) {
+        if let Some(place) = self.tails.to_follow(request, from, now) {
             let slot = (place.due + self.spacing(request.account)).max(now);
             return Some(match place.reason {
                 // Who waited for a window or for the morning waits for room from then on.
@@ -309,9 +311,14 @@ impl Pacer {
             self.accounts[entry.request.account].parked[entry.request.priority.index()].count += 1;
         }
         if park.reason != WaitReason::AccountPaused {
-            self.tails.parked(&entry.request, Place::of(park, now));
+            self.tails.parked(&entry.request, Place::of(park, entry.request.account, now));
         }
         self.told.push((ticket, Turn::Park(park)));
+    }
+
+    /// Postgres has not parked a job that was told to park: its message was a copy. Nobody waits behind it.
+    pub fn not_parked(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
+        self.tails.not_parked(mobile, priority, seq);
     }
 
     /// Jobs that a former owner of this shard has parked, so that newcomers go behind them.
@@ -418,7 +425,7 @@ impl Pacer {
     /// holds for whoever waits behind it in memory, too.
     pub fn held(&mut self, ticket: Ticket, park: Park, now: Tick) {
         let Some(request) = self.entries.get(&ticket).map(|entry| entry.request) else { return };
-        self.tails.parked(&request, Place::of(park, now));
+        self.tails.parked(&request, Place::of(park, request.account, now));
         if park.reason == WaitReason::NumberLimit {
             let behind = self.lanes.get(&request.mobile.as_u64()).map(|lane| lane.waiting.iter().flatten().copied());
             let behind: Vec<Ticket> = behind.into_iter().flatten().collect();

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{QueryBuilder, Row};
 
 use super::super::connect::Store;
 use super::super::error::ledger_error;
 use super::super::events::announce;
+use super::super::query::JobFilter;
+use super::super::query::filter::push_ranges;
 use super::Operator;
+use super::replays::describe;
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::State;
 
@@ -32,10 +35,61 @@ pub enum Verdict {
     NotSent,
 }
 
+/// An act on many jobs: its number in `operations`.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch(i64);
+
+/// Adds what `changed` holds to the batch of that number, if there is one.
+macro_rules! counted {
+    ($batch:literal) => {
+        concat!(
+            "counted as (
+                 update operations set count = count + (select count(*) from changed) where id = ",
+            $batch,
+            "::bigint
+             ) "
+        )
+    };
+}
+
 impl Store {
-    /// Withdraws jobs that wait or are due. What comes of each, in order.
-    pub async fn cancel_jobs(&self, by: &Operator, ids: &[String]) -> Result<Vec<Acted>, LedgerError> {
-        let rows = sqlx::query(
+    /// The jobs that `filter` lets through, each with its state: the choice of an act on many.
+    pub async fn choose_jobs(&self, filter: &JobFilter) -> Result<Vec<(String, State)>, LedgerError> {
+        let ranges = self.ranges(filter).await?;
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut sql = QueryBuilder::new("select id, state from (");
+        push_ranges(&mut sql, "id, seq, state", &ranges, filter, None);
+        sql.push(") as found order by seq, id");
+        let rows = sql.build().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
+        rows.iter().map(|row| Ok((row.try_get("id").map_err(ledger_error)?, state_in(row)?))).collect()
+    }
+
+    /// Begins an act on many jobs: one row in `operations`, whose count grows with what is done.
+    pub async fn begin_batch(&self, by: &Operator, action: &str, filter: &JobFilter) -> Result<Batch, LedgerError> {
+        let row = sqlx::query(
+            "insert into operations (actor, via, action, target, reason) values ($1, $2, $3, $4::jsonb, $5) returning id",
+        )
+        .bind(&by.actor)
+        .bind(by.via.as_str())
+        .bind(action)
+        .bind(describe(filter).to_string())
+        .bind(&by.reason)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        Ok(Batch(row.try_get(0).map_err(ledger_error)?))
+    }
+
+    /// Withdraws jobs that wait or are due. What comes of each, in order. Noted in `batch`, or by itself.
+    pub async fn cancel_jobs(
+        &self,
+        by: &Operator,
+        ids: &[String],
+        batch: Option<Batch>,
+    ) -> Result<Vec<Acted>, LedgerError> {
+        let rows = sqlx::query(concat!(
             "with target as (
                  select id, state from jobs where id = any($1) order by id for update
              ), changed as (
@@ -46,30 +100,33 @@ impl Store {
              ), noted as (
                  insert into operations (actor, via, action, target, count, reason)
                  select $2, $3, 'cancel', jsonb_build_object('jobs', jsonb_agg(id order by id)), count(*), $4
-                 from changed having count(*) > 0
-             )
-             select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id",
-        )
+                 from changed where $5::bigint is null having count(*) > 0
+             ), ",
+            counted!("$5"),
+            "select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id",
+        ))
         .bind(ids)
         .bind(&by.actor)
         .bind(by.via.as_str())
         .bind(&by.reason)
+        .bind(batch.map(|batch| batch.0))
         .fetch_all(&self.pool)
         .await
         .map_err(ledger_error)?;
         acted(ids, &rows)
     }
 
-    /// Ends doubts. What comes of each job, in order.
+    /// Ends doubts. What comes of each job, in order. Noted in `batch`, or by itself.
     pub async fn resolve_jobs(
         &self,
         by: &Operator,
         ids: &[String],
         verdict: &Verdict,
+        batch: Option<Batch>,
     ) -> Result<Vec<Acted>, LedgerError> {
         match verdict {
-            Verdict::Sent(smsid) => self.resolve_sent(by, ids, smsid.as_deref()).await,
-            Verdict::NotSent => self.resolve_not_sent(by, ids).await,
+            Verdict::Sent(smsid) => self.resolve_sent(by, ids, smsid.as_deref(), batch).await,
+            Verdict::NotSent => self.resolve_not_sent(by, ids, batch).await,
         }
     }
 
@@ -79,6 +136,7 @@ impl Store {
         by: &Operator,
         ids: &[String],
         smsid: Option<&str>,
+        batch: Option<Batch>,
     ) -> Result<Vec<Acted>, LedgerError> {
         let rows = sqlx::query(concat!(
             "with target as (
@@ -97,23 +155,30 @@ impl Store {
                  insert into operations (actor, via, action, target, count, reason)
                  select $2, $3, 'resolve',
                      jsonb_build_object('jobs', jsonb_agg(id order by id), 'sent', true, 'smsid', $5::text), count(*), $4
-                 from changed having count(*) > 0
-             )
-             select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id",
+                 from changed where $6::bigint is null having count(*) > 0
+             ), ",
+            counted!("$6"),
+            "select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id",
         ))
         .bind(ids)
         .bind(&by.actor)
         .bind(by.via.as_str())
         .bind(&by.reason)
         .bind(smsid)
+        .bind(batch.map(|batch| batch.0))
         .fetch_all(&self.pool)
         .await
         .map_err(ledger_error)?;
         acted(ids, &rows)
     }
 
-    async fn resolve_not_sent(&self, by: &Operator, ids: &[String]) -> Result<Vec<Acted>, LedgerError> {
-        let rows = sqlx::query(
+    async fn resolve_not_sent(
+        &self,
+        by: &Operator,
+        ids: &[String],
+        batch: Option<Batch>,
+    ) -> Result<Vec<Acted>, LedgerError> {
+        let rows = sqlx::query(concat!(
             "with target as (
                  select id, state from jobs where id = any($1) order by id for update
              ), changed as (
@@ -125,14 +190,16 @@ impl Store {
                  insert into operations (actor, via, action, target, count, reason)
                  select $2, $3, 'resolve', jsonb_build_object('jobs', jsonb_agg(id order by id), 'sent', false),
                      count(*), $4
-                 from changed having count(*) > 0
-             )
-             select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id",
-        )
+                 from changed where $5::bigint is null having count(*) > 0
+             ), ",
+            counted!("$5"),
+            "select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id",
+        ))
         .bind(ids)
         .bind(&by.actor)
         .bind(by.via.as_str())
         .bind(&by.reason)
+        .bind(batch.map(|batch| batch.0))
         .fetch_all(&self.pool)
         .await
         .map_err(ledger_error)?;
@@ -140,12 +207,16 @@ impl Store {
     }
 }
 
+fn state_in(row: &PgRow) -> Result<State, LedgerError> {
+    let word = row.try_get("state").map_err(ledger_error)?;
+    State::parse(word).ok_or_else(|| LedgerError::Refused("a job's state cannot be read".into()))
+}
+
 /// A row for each job that there is: its id, its state before, and whether the act took place.
 fn acted(ids: &[String], rows: &[PgRow]) -> Result<Vec<Acted>, LedgerError> {
     let mut found = HashMap::with_capacity(rows.len());
     for row in rows {
-        let state = State::parse(row.try_get("state").map_err(ledger_error)?)
-            .ok_or_else(|| LedgerError::Refused("a job's state cannot be read".into()))?;
+        let state = state_in(row)?;
         let done: bool = row.try_get("done").map_err(ledger_error)?;
         let id: String = row.try_get("id").map_err(ledger_error)?;
         found.insert(id, if done { Acted::Done } else { Acted::Not(state) });

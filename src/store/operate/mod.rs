@@ -9,6 +9,7 @@ mod rejections;
 mod replays;
 
 pub use forget::{Forgetting, Forgotten, Unsettled};
-pub use jobs::{Acted, Verdict};
+pub use jobs::{Acted, Batch, Verdict};
 pub use notes::{Operator, Via};
-pub use replays::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview};
+pub use rejections::{RetryBatch, RetryChoice, RetryPreview};
+pub use replays::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview, ReplayedJob};

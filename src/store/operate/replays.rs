@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
-use sqlx::{QueryBuilder, Row};
+use sqlx::{FromRow, QueryBuilder, Row};
 
 use super::super::connect::Store;
 use super::super::error::ledger_error;
-use super::super::query::JobFilter;
 use super::super::query::filter::push_ranges;
+use super::super::query::{JobFilter, MAX_PAGE};
 use super::Operator;
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::Timestamp;
@@ -86,6 +86,23 @@ pub struct ReplayInfo {
     pub finished_at: Option<Timestamp>,
 }
 
+/// One job of a replay.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct ReplayedJob {
+    /// 1 for the first that goes.
+    pub position: i64,
+    /// Its id.
+    pub job: String,
+    /// Where it was when it was chosen.
+    pub from: String,
+    /// pending, sent, skipped (gone elsewhere meanwhile), or the state that it came to.
+    pub result: String,
+    /// The gateway's last answer, as of now.
+    pub code: Option<i64>,
+    /// When it was sent again or skipped.
+    pub at: Option<Timestamp>,
+}
+
 /// What an operator does with a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -109,7 +126,8 @@ pub enum Controlled {
 }
 
 /// Columns of a job that a choice needs. `late`: sent again it would expire at once.
-const CHOICE: &str = "id, seq, state, requests, account, code, updated_at, expires_at, length(content) as characters";
+const CHOICE: &str = "id, seq, state, requests, account, code, updated_at, expires_at, length(content) as characters, \
+     mobile";
 
 impl Store {
     /// What `order` would find, changing nothing.
@@ -125,7 +143,8 @@ impl Store {
         sql.push("min(updated_at) as oldest, max(updated_at) as newest from (select *, ");
         sql.push_bind(order.expires_in.is_none()).push(" and coalesce(expires_at <= now(), false) as late from (");
         push_ranges(&mut sql, CHOICE, &ranges, &order.filter, None);
-        sql.push(") as found) as chosen group by account, code, late");
+        // A person who was forgotten has no number any more.
+        sql.push(") as found where mobile <> '') as chosen group by account, code, late");
         let rows = sql.build().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
         for row in &rows {
             preview.add(row).map_err(ledger_error)?;
@@ -142,11 +161,11 @@ impl Store {
         let expires_in = order.expires_in.map(|length| length.as_secs_f64());
         let mut sql = QueryBuilder::new("with chosen as materialized (select * from (");
         push_ranges(&mut sql, CHOICE, &ranges, &order.filter, None);
-        sql.push(") as found where ").push_bind(expires_in.is_some());
-        sql.push(" or expires_at is null or expires_at > now()), begun as (insert into replays (actor, via, reason, ");
+        sql.push(") as found where mobile <> '' and (").push_bind(expires_in.is_some());
+        sql.push(" or expires_at is null or expires_at > now())), begun as (insert into replays (actor, via, reason, ");
         sql.push("filter, rate, canary, canary_state, expires_in, matched) select ");
         sql.push_bind(by.actor.clone()).push(", ").push_bind(by.via.as_str()).push(", ");
-        sql.push_bind(by.reason.clone()).push(", ").push_bind(describe(order)).push("::jsonb, ");
+        sql.push_bind(by.reason.clone()).push(", ").push_bind(describe(&order.filter).to_string()).push("::jsonb, ");
         sql.push_bind(order.rate).push(", ").push_bind(i64::from(order.canary)).push(", ");
         sql.push_bind(if order.canary > 0 { "going" } else { "none" }).push(", make_interval(secs => ");
         sql.push_bind(expires_in).push("), count(*) from chosen having count(*) > 0 ");
@@ -178,6 +197,35 @@ impl Store {
         .await
         .map_err(ledger_error)?;
         found.as_ref().map(replay_info).transpose().map_err(ledger_error)
+    }
+
+    /// The jobs of a replay behind position `after`, in order, at most `limit` (1 to 1,000); with `result` those alone
+    /// that came to it. And the position to go on behind, where there are more.
+    pub async fn replay_jobs(
+        &self,
+        id: i64,
+        result: Option<&str>,
+        after: i64,
+        limit: u32,
+    ) -> Result<(Vec<ReplayedJob>, Option<i64>), LedgerError> {
+        let limit = limit.clamp(1, MAX_PAGE) as usize;
+        let mut rows: Vec<ReplayedJob> = sqlx::query_as(
+            "select r.position, r.job_id as job, r.from_state as \"from\", r.result, j.code, r.at
+             from replay_jobs r left join jobs j on j.id = r.job_id
+             where r.replay_id = $1 and r.position > $2 and ($3::text is null or r.result = $3)
+             order by r.position limit $4",
+        )
+        .bind(id)
+        .bind(after)
+        .bind(result)
+        .bind(limit as i64 + 1)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|row| row.position);
+        Ok((rows, next))
     }
 
     /// The numbers of the latest replays, newest first.
@@ -257,8 +305,7 @@ impl ReplayPreview {
 }
 
 /// The filter for whoever reads it later: without a full number.
-fn describe(order: &ReplayOrder) -> String {
-    let filter = &order.filter;
+pub(super) fn describe(filter: &JobFilter) -> Value {
     let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
     let ids = (!filter.ids.is_empty()).then_some(filter.ids.len());
     json!({
@@ -270,7 +317,6 @@ fn describe(order: &ReplayOrder) -> String {
         "until": filter.until,
         "ids": ids,
     })
-    .to_string()
 }
 
 fn replay_info(row: &PgRow) -> sqlx::Result<ReplayInfo> {

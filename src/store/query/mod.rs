@@ -13,6 +13,8 @@ mod rejections;
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::Datelike;
+
 use crate::domain::job::Timestamp;
 
 pub use accounts::AccountInfo;
@@ -57,6 +59,9 @@ impl fmt::Display for Cursor {
     }
 }
 
+/// The years of times that Postgres, too, can take.
+const YEARS: std::ops::Range<i32> = 1970..10_000;
+
 /// The text is no cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is no cursor: pass one that an earlier page gave")]
@@ -68,7 +73,7 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, BadCursor> {
         let (at, id) = text.split_at_checked(16).ok_or(BadCursor)?;
         let at = u64::from_str_radix(at, 16).map_err(|_| BadCursor)?.cast_signed();
-        let at = Timestamp::from_timestamp_micros(at).ok_or(BadCursor)?;
+        let at = Timestamp::from_timestamp_micros(at).filter(|at| YEARS.contains(&at.year())).ok_or(BadCursor)?;
         let id = id.as_bytes().chunks(2).map(|pair| {
             let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2);
             pair.and_then(|pair| u8::from_str_radix(pair, 16).ok())
@@ -112,7 +117,9 @@ mod tests {
         {
             assert_eq!(bad.parse::<Cursor>(), Err(BadCursor), "{bad}");
         }
-        assert!("7fffffffffffffff".parse::<Cursor>().is_err(), "no such time");
+        for time in ["7fffffffffffffff", "a000000000000000", "0fffffffffffffff"] {
+            assert!(time.parse::<Cursor>().is_err(), "{time}: no such time");
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct RejectionSummary {
     pub bytes: i32,
     /// When.
     pub received_at: Timestamp,
+    /// When somebody last published it again.
+    pub retried_at: Option<Timestamp>,
 }
 
 /// A rejection, whole: body and properties may hold texts and numbers.
@@ -62,7 +64,7 @@ impl Store {
         // A cursor that was made of another list names no rejection: nothing is before it.
         let id = id.map(|id| id.parse::<i64>().unwrap_or(0));
         let rows = sqlx::query_as(
-            "select id, reason, detail, length(body) as bytes, received_at from rejections
+            "select id, reason, detail, length(body) as bytes, received_at, retried_at from rejections
              where ($1::text is null or reason = $1)
                and ($2::timestamptz is null or received_at >= $2)
                and ($3::timestamptz is null or received_at < $3)
@@ -85,7 +87,7 @@ impl Store {
     /// The rejection of that number.
     pub async fn find_rejection(&self, id: i64) -> Result<Option<RejectionInfo>, LedgerError> {
         sqlx::query_as(
-            "select id, reason, detail, length(body) as bytes, received_at, body, properties
+            "select id, reason, detail, length(body) as bytes, received_at, retried_at, body, properties
              from rejections where id = $1",
         )
         .bind(id)

@@ -175,7 +175,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A string, or an array of up to `most` strings, without NUL.
+    /// A string, or an array of 1 to `most` strings, without NUL. An empty one is refused: it would select
+    /// everything where nothing was meant.
     pub fn texts(&mut self, name: &str, most: usize) -> Result<Vec<String>, Problem> {
         let text = |value: Json| match value {
             Json::Text(text) if !text.contains('\0') => Some(text.into_owned()),
@@ -183,10 +184,21 @@ impl<'a> Fields<'a> {
         };
         let found = match self.take(name) {
             None => Some(Vec::new()),
-            Some(Json::List(items)) if items.len() <= most => items.into_iter().map(text).collect(),
+            Some(Json::List(items)) if (1..=most).contains(&items.len()) => items.into_iter().map(text).collect(),
             Some(one) => text(one).map(|text| vec![text]),
         };
-        found.ok_or_else(|| self.wrong(name, &format!("a string, or an array of up to {most} strings, without NUL")))
+        found.ok_or_else(|| self.wrong(name, &format!("a string, or an array of 1 to {most} strings, without NUL")))
+    }
+
+    /// An array of up to `most` whole numbers.
+    pub fn numbers(&mut self, name: &str, most: usize) -> Result<Vec<i64>, Problem> {
+        let raw = self.raw.iter().find(|(field, _)| field == name).map(|(_, raw)| *raw);
+        match (self.take(name), raw) {
+            (None, _) => Some(Vec::new()),
+            (Some(Json::List(items)), Some(raw)) if items.len() <= most => serde_json::from_str(raw).ok(),
+            _ => None,
+        }
+        .ok_or_else(|| self.wrong(name, &format!("an array of up to {most} whole numbers")))
     }
 
     /// The fields of an object.

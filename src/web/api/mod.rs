@@ -10,6 +10,8 @@ mod openapi;
 pub mod port;
 mod publish;
 mod query;
+mod rejections;
+mod reload;
 mod replays;
 pub mod tokens;
 
@@ -22,7 +24,7 @@ use axum::routing::{get, post};
 
 use self::port::{Backend, Trouble};
 use self::tokens::Tokens;
-use super::problem::Problem;
+use super::problem::{Fault, Problem};
 
 /// What the API's requests share.
 #[derive(Clone)]
@@ -43,12 +45,16 @@ pub(super) fn routes(api: Api) -> Router {
         .route("/jobs/{id}/resolve", post(jobs::resolve))
         .route("/replays", post(replays::begin))
         .route("/replays/{id}", get(replays::show))
+        .route("/replays/{id}/jobs", get(replays::jobs))
         .route("/replays/{id}/pause", post(replays::pause))
         .route("/replays/{id}/resume", post(replays::resume))
         .route("/replays/{id}/cancel", post(replays::cancel))
         .route("/accounts", get(accounts::list))
         .route("/accounts/{name}/pause", post(accounts::pause))
         .route("/accounts/{name}/resume", post(accounts::resume))
+        .route("/rejections", get(rejections::list))
+        .route("/rejections/retry", post(rejections::retry))
+        .route("/reload", post(reload::reload))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(axum::middleware::from_fn_with_state(api.clone(), access::admit))
@@ -72,6 +78,14 @@ impl From<Trouble> for Problem {
             Trouble::Conflict(words) => Problem::new(StatusCode::CONFLICT, words),
             Trouble::Unreadable(words) => Problem::new(StatusCode::BAD_REQUEST, words),
             Trouble::Invalid(words) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, words),
+            Trouble::Refused(faults) => refused(faults),
         }
     }
+}
+
+/// With a fault for each thing that is wrong with the configuration.
+fn refused(faults: Vec<String>) -> Problem {
+    let fault = |(index, detail)| Fault { index, reason: "configuration", detail };
+    let words = "the configuration is not taken up: nothing was changed";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, words).with(faults.into_iter().enumerate().map(fault).collect())
 }

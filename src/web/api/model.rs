@@ -180,6 +180,90 @@ pub struct AccountChange {
     pub changed: bool,
 }
 
+/// A refused message; the message itself is shown by `dispatcher rejections show`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Rejection {
+    /// Its number.
+    pub id: i64,
+    /// Why it was refused, a word.
+    pub reason: String,
+    /// The field, the problem and the cure; holds no text and no full number.
+    pub detail: String,
+    /// The length of its body.
+    pub bytes: i32,
+    /// When it came in.
+    pub received_at: DateTime<Utc>,
+    /// When somebody last published it again.
+    pub retried_at: Option<DateTime<Utc>>,
+}
+
+/// One page of the refused messages, newest first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RejectionPage {
+    /// The messages.
+    pub rejections: Vec<Rejection>,
+    /// For the next page, as `cursor`; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Refused messages that are to be published again.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryOrder {
+    /// Which; at least one condition.
+    pub filter: RetryFilter,
+    /// Only say what would be done.
+    pub dry_run: Option<bool>,
+    /// Also those that were published again before.
+    pub again: Option<bool>,
+    /// In your own words; kept in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Which refused messages. All conditions must hold.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryFilter {
+    /// Refused for this reason.
+    pub reason: Option<String>,
+    /// Received then or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Received before.
+    pub until: Option<DateTime<Utc>>,
+    /// Of these numbers, up to 10,000.
+    #[schema(max_items = 10000)]
+    pub id: Option<Vec<i64>>,
+}
+
+/// What a filter found, and what was published.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Retried {
+    /// Nothing was published.
+    pub dry_run: bool,
+    /// Messages that the filter found.
+    pub matched: i64,
+    /// Messages that were left out: they were published again before.
+    pub already: i64,
+    /// Messages that were published again; what is still no valid job is refused anew.
+    pub published: i64,
+    /// Messages that are left for the next request.
+    pub left: i64,
+    /// The earliest of those found.
+    pub oldest: Option<DateTime<Utc>>,
+    /// The latest.
+    pub newest: Option<DateTime<Utc>>,
+    /// How many with each reason.
+    pub by_reason: BTreeMap<String, i64>,
+}
+
+/// Another configuration is in force.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Reloaded {
+    /// The keys that changed, by their full paths; without any, nothing was disturbed.
+    pub changed: Vec<String>,
+}
+
 /// Jobs that RabbitMQ has confirmed.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Published {
@@ -248,6 +332,32 @@ pub struct Replay {
     pub updated_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// One job of a replay.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReplayedJob {
+    /// 1 for the first that goes.
+    pub position: i64,
+    /// Its id.
+    pub job: String,
+    /// Where it was when it was chosen.
+    pub from: String,
+    /// `pending`, `sent`, `skipped` (gone elsewhere meanwhile), or the state that it came to.
+    pub result: String,
+    /// The gateway's last answer, as of now.
+    pub code: Option<i64>,
+    /// When it was sent again or skipped.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// One page of a replay's jobs, in the order in which they go.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReplayJobPage {
+    /// The jobs.
+    pub jobs: Vec<ReplayedJob>,
+    /// For the next page, as `cursor`; null on the last one.
+    pub next_cursor: Option<String>,
 }
 
 /// Failed jobs that are to be sent again.

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{accounts, jobs, publish, replays};
+use super::{accounts, jobs, publish, rejections, reload, replays};
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_json().unwrap_or_default());
 
@@ -23,12 +23,16 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_j
         jobs::resolve,
         replays::begin,
         replays::show,
+        replays::jobs,
         replays::pause,
         replays::resume,
         replays::cancel,
         accounts::list,
         accounts::pause,
         accounts::resume,
+        rejections::list,
+        rejections::retry,
+        reload::reload,
     ),
     security(("token" = [])),
     modifiers(&Token),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::dispatch::ports::Boxed;
 use crate::domain::job::{Job, State, Timestamp};
-use crate::domain::message::Rules;
+use crate::domain::message::{RejectReason, Rules};
 use crate::domain::mobile::Mobile;
 use crate::domain::rate::Rate;
 
@@ -66,6 +66,52 @@ pub struct ReplayAsked {
     pub expires_in: Option<Duration>,
 }
 
+/// One page of a replay's jobs.
+#[derive(Clone, Debug)]
+pub struct ReplayPage {
+    /// Those alone that came to it: a word of `replay_jobs.result`.
+    pub result: Option<String>,
+    /// How many: 1 to 1,000.
+    pub limit: u32,
+    /// Behind this position.
+    pub after: i64,
+}
+
+/// Refused messages that are to be listed or published again. What is `None` or empty filters nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Refused {
+    /// Of these numbers.
+    pub ids: Vec<i64>,
+    /// Refused for this reason.
+    pub reason: Option<RejectReason>,
+    /// Received then or later.
+    pub since: Option<Timestamp>,
+    /// Received before.
+    pub until: Option<Timestamp>,
+}
+
+/// One page of the refused messages.
+#[derive(Clone, Debug)]
+pub struct RefusedPage {
+    /// Which.
+    pub filter: Refused,
+    /// How many: 1 to 1,000.
+    pub limit: u32,
+    /// Behind the page that gave this.
+    pub cursor: Option<String>,
+}
+
+/// Refused messages that are to be published again.
+#[derive(Clone, Debug)]
+pub struct RetryAsked {
+    /// Which; at least one condition.
+    pub filter: Refused,
+    /// Also those that were published again before.
+    pub again: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
 /// What is to become of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steer {
@@ -90,6 +136,8 @@ pub enum Trouble {
     Unreadable(String),
     /// A value makes no sense: 422.
     Invalid(String),
+    /// The new configuration cannot be taken up, for these reasons: 422.
+    Refused(Vec<String>),
 }
 
 /// An answer of the daemon.
@@ -115,10 +163,18 @@ pub trait Backend: Send + Sync {
     fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun>;
     /// A replay and how far it is.
     fn replay(&self, id: i64) -> Answer<'_, model::Replay>;
+    /// One page of a replay's jobs, in order.
+    fn replay_jobs(&self, id: i64, page: ReplayPage) -> Answer<'_, model::ReplayJobPage>;
     /// Pauses a replay, lets it go on, or ends it.
     fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()>;
+    /// One page of the refused messages, newest first; without the messages themselves.
+    fn rejections(&self, page: RefusedPage) -> Answer<'_, model::RejectionPage>;
+    /// Publishes refused messages again, 1,000 at most, or says what it would do.
+    fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried>;
     /// All accounts, by name.
     fn accounts(&self) -> Answer<'_, model::AccountList>;
     /// Pauses an account, or ends its pause. False if it was so already.
     fn set_paused(&self, act: Act, account: String, paused: bool) -> Answer<'_, bool>;
+    /// Reads the configuration again and takes it up. The keys that changed.
+    fn reload(&self, act: Act) -> Answer<'_, Vec<String>>;
 }

@@ -1,4 +1,4 @@
-//! The parameters of `GET /api/v1/jobs`. What is unknown, stands twice or cannot be read is refused: a
+//! The parameters of lists, `GET /api/v1/jobs` before all. What is unknown, stands twice or cannot be read is refused: a
 //! filter that is ignored would show the wrong jobs.
 
 use std::fmt::Display;
@@ -6,9 +6,11 @@ use std::fmt::Display;
 use axum::http::StatusCode;
 use chrono::DateTime;
 
-use super::port::{Filter, PageOf};
+use super::port::{Filter, PageOf, Refused, RefusedPage, ReplayPage};
 use crate::domain::job::{State, Timestamp};
+use crate::domain::message::RejectReason;
 use crate::domain::mobile::Mobile;
+use crate::domain::replay;
 use crate::web::problem::Problem;
 
 /// Jobs of a page where no `limit` is given.
@@ -47,13 +49,63 @@ fn take(page: &mut PageOf, name: &str, value: &str) -> Result<(), String> {
         "mobile" => filter.mobile = Some(Mobile::parse(value)?),
         "since" => filter.since = Some(time(value)?),
         "until" => filter.until = Some(time(value)?),
-        "limit" => {
-            let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-            page.limit = limit.ok_or(format!("is no number of jobs: write 1 to {MAX_LIMIT}"))?;
-        }
+        "limit" => page.limit = limit(value)?,
         _ => page.cursor = Some(value.to_owned()),
     }
     Ok(())
+}
+
+/// The page of a replay's jobs that the query string asks for.
+pub(super) fn replay_page(query: &str) -> Result<ReplayPage, Problem> {
+    let mut page = ReplayPage { result: None, limit: LIMIT, after: 0 };
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "result" if replay::RESULTS.contains(&value.as_ref()) => page.result = Some(value.into_owned()),
+            "result" => return Err(bad(format!("`result` is none: use one of {}", replay::RESULTS.join(", ")))),
+            "limit" => page.limit = limit(&value).map_err(|problem| bad(format!("`limit` {problem}")))?,
+            "cursor" => {
+                let after = value.parse().ok().filter(|after| *after >= 0);
+                page.after = after.ok_or_else(|| bad("`cursor` is no cursor: pass one that an earlier page gave"))?;
+            }
+            _ => return Err(bad("a parameter is not known: use result, limit, cursor")),
+        }
+    }
+    Ok(page)
+}
+
+/// The page of refused messages that the query string asks for.
+pub(super) fn refused_page(query: &str) -> Result<RefusedPage, Problem> {
+    let mut page = RefusedPage { filter: Refused::default(), limit: LIMIT, cursor: None };
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        take_refused(&mut page, &name, &value).map_err(bad)?;
+    }
+    Ok(page)
+}
+
+fn take_refused(page: &mut RefusedPage, name: &str, value: &str) -> Result<(), String> {
+    let wrong = |problem: String| format!("`{name}` {problem}");
+    match name {
+        "reason" => {
+            let reason = RejectReason::parse(value);
+            page.filter.reason = Some(reason.ok_or_else(|| wrong(format!("is none: use one of {}", reasons())))?);
+        }
+        "since" => page.filter.since = Some(time(value).map_err(|problem| wrong(problem.into()))?),
+        "until" => page.filter.until = Some(time(value).map_err(|problem| wrong(problem.into()))?),
+        "limit" => page.limit = limit(value).map_err(wrong)?,
+        "cursor" => page.cursor = Some(value.to_owned()),
+        _ => return Err("a parameter is not known: use reason, since, until, limit, cursor".into()),
+    }
+    Ok(())
+}
+
+/// The words for `reason`.
+pub(super) fn reasons() -> String {
+    RejectReason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn limit(value: &str) -> Result<u32, String> {
+    let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or(format!("is no number of jobs: write 1 to {MAX_LIMIT}"))
 }
 
 /// One word or several, separated by commas.

@@ -1,13 +1,13 @@
 //! Replays: jobs that failed are sent again.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 
 use super::Api;
 use super::access::{Named, Operator};
 use super::body::{Body, Fields, invalid};
-use super::model::{Acting, Looking, Reason, Replay, ReplayBegun, ReplayOrder};
+use super::model::{Acting, Looking, Reason, Replay, ReplayBegun, ReplayJobPage, ReplayOrder};
 use super::port::{Filter, ReplayAsked, Steer};
 use super::query;
 use super::tokens::Caller;
@@ -93,6 +93,30 @@ fn filter(fields: &mut Fields) -> Result<Filter, Problem> {
     ))]
 pub(super) async fn show(State(api): State<Api>, _: Caller, Named(id): Named) -> Result<Json<Replay>, Problem> {
     Ok(Json(api.backend.replay(number(&id)?).await?))
+}
+
+/// The jobs of a replay and what came of each, in the order in which they go
+#[utoipa::path(get, path = "/replays/{id}/jobs", tag = "replays",
+    params(
+        ("id" = i64, Path, description = "Its number"),
+        ("result" = Option<String>, Query, description = "Those alone that came to it, such as `failed`"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "How many; 50 where it is left out"),
+        ("cursor" = Option<String>, Query, description = "Go on behind the page that gave this"),
+    ),
+    responses(
+        (status = 200, body = ReplayJobPage),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter is wrong"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such replay"),
+        Looking,
+    ))]
+pub(super) async fn jobs(
+    State(api): State<Api>,
+    _: Caller,
+    Named(id): Named,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ReplayJobPage>, Problem> {
+    let page = query::replay_page(query.as_deref().unwrap_or_default())?;
+    Ok(Json(api.backend.replay_jobs(number(&id)?, page).await?))
 }
 
 /// Hold a replay back

@@ -1,5 +1,5 @@
-//! The callback listener, where ihuyi posts receipts and replies: `POST /ihuyi/receipt/SECRET` and
-//! `POST /ihuyi/reply/SECRET`. Public, so it says as little as it can: whoever is not in the allow list
+//! The callback listener, where ihuyi posts receipts, replies and reviews of templates: `POST
+//! /ihuyi/receipt/SECRET`, `/ihuyi/reply/SECRET` and `/ihuyi/template/SECRET`. Public, so it says as little as it can: whoever is not in the allow list
 //! gets 403 whatever they ask, and a wrong secret is not told from a page that is not there.
 
 mod fields;
@@ -26,12 +26,14 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::connection::{self, Peer};
+use super::connection::{self, Manners, Peer};
 use crate::dispatch::inbox::{Inbox, NotKept};
 use crate::domain::fields::Fields;
 
 /// The longest body, in bytes: a push has a few hundred.
 const MAX_BODY: usize = 16 * 1024;
+/// For the head of a push to come in: the listener is public, and its places are few.
+const IDLE: Duration = Duration::from_secs(5);
 /// For the body to come in.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds between two lines of the log about callers that are refused.
@@ -76,13 +78,16 @@ impl Callbacks {
 /// Answers on `listener` until `shutdown` is ready; what is being answered then may finish, for a few
 /// seconds.
 pub async fn serve_callbacks(listener: TcpListener, callbacks: Callbacks, shutdown: impl Future) {
-    connection::serve(listener, routes(Arc::new(callbacks)), shutdown).await;
+    let callbacks = Arc::new(callbacks);
+    let manners = Manners { welcome: |peer| callbacks.allows(peer), idle: IDLE };
+    connection::serve(listener, routes(callbacks.clone()), manners, shutdown).await;
 }
 
 fn routes(callbacks: Arc<Callbacks>) -> Router {
     Router::new()
         .route("/ihuyi/receipt/{secret}", post(receipt))
         .route("/ihuyi/reply/{secret}", post(reply))
+        .route("/ihuyi/template/{secret}", post(template))
         .fallback(nothing)
         .layer(from_fn_with_state(callbacks.clone(), only_allowed))
         .with_state(callbacks)
@@ -100,6 +105,13 @@ async fn receipt(State(callbacks): State<Arc<Callbacks>>, secret: Secret, reques
 async fn reply(State(callbacks): State<Arc<Callbacks>>, secret: Secret, request: Request) -> Response {
     match read(&callbacks, secret, request).await {
         Ok(fields) => answer(callbacks.inbox.reply(&fields, chrono::Utc::now()).await),
+        Err(refused) => refused,
+    }
+}
+
+async fn template(State(callbacks): State<Arc<Callbacks>>, secret: Secret, request: Request) -> Response {
+    match read(&callbacks, secret, request).await {
+        Ok(fields) => answer(callbacks.inbox.review(&fields).await),
         Err(refused) => refused,
     }
 }

@@ -14,6 +14,8 @@ use crate::support::{becomes, eventually, job, number};
 async fn with_failures(failing: usize) -> Stage {
     let mut stage = Stage::new().await;
     with_tokens(&mut stage);
+    // As many refusals in a row would pause the account.
+    stage.set("accounts.main.pause_after_refusals", "0");
     stage.start().await;
     for n in 0..failing {
         stage.gateway.script(&number(n), vec![Scripted::Code(4070, "签名格式不正确".into())]);
@@ -168,7 +170,8 @@ async fn it_goes_on_where_it_was_after_a_kill() {
     let process = stage.process();
     process.ready().await;
     let api = Client::of_process(&process);
-    let order = json!({"filter": {"state": "failed"}, "rate": "20/s"});
+    // Slow: nobody is quick enough to kill it half-way else.
+    let order = json!({"filter": {"state": "failed"}, "rate": "5/s"});
     assert_eq!(api.post("token-of-alice", "/replays", &order).await.0, 201);
     eventually("some are sent", async || match stage.db.count("jobs where requests = 2").await {
         0..=3 => Err(()),
@@ -179,6 +182,7 @@ async fn it_goes_on_where_it_was_after_a_kill() {
     assert!(stage.db.count("replay_jobs where result = 'pending'").await > 0, "killed half-way");
     // A kill between the commit and the publish of a release leaves jobs that are found again later.
     stage.tempo.lost = Duration::from_secs(1);
+    stage.db.execute("update replays set rate = 1000").await;
     stage.start().await;
     becomes("all are sent", 0, async || stage.db.count("replay_jobs where result = 'pending'").await).await;
     let tried = async || (stage.db.count("jobs where requests = 2").await, stage.db.states().await);
@@ -192,4 +196,91 @@ async fn it_goes_on_where_it_was_after_a_kill() {
     stage.db.execute("update jobs set claimed_until = now() where state = 'submitting'").await;
     becomes("none is left", 0, async || stage.db.count("jobs where state in ('submitting', 'waiting')").await).await;
     stage.finish_with_backlog().await;
+}
+
+#[tokio::test]
+async fn a_job_whose_person_was_forgotten_is_left_out_and_holds_up_no_other() {
+    let stage = with_failures(3).await;
+    let api = Client::of(&stage);
+    let order = json!({"filter": {"code": 4070}, "rate": "1/h"});
+    let slow = api.post("token-of-alice", "/replays", &order).await.1;
+    stage.states("accepted 3, failed 2").await;
+    // Of the two that are left: one is forgotten after it was chosen.
+    let forgotten = "update jobs set mobile = '', content = '' where id = 'job-001'";
+    stage.db.execute(forgotten).await;
+    let seen = api.post("token-of-alice", "/replays", &json!({"filter": {"code": 4070}, "dry_run": true})).await.1;
+    assert_eq!(seen["matched"], 1);
+    let begun = api.post("token-of-alice", "/replays", &json!({"filter": {"code": 4070}})).await.1;
+    assert_eq!(begun["matched"], 1);
+    assert_eq!(replay(&api, &begun["id"], "done").await["results"], json!({"accepted": 1}));
+    stage.db.execute("update replays set rate = 1000, due_at = now() where state = 'running'").await;
+    let done = replay(&api, &slow["id"], "done").await;
+    assert_eq!(done["results"], json!({"accepted": 1, "skipped": 2}));
+    stage.states("accepted 4, failed 1").await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_came_of_each_job_is_listed_page_by_page() {
+    let stage = with_failures(5).await;
+    let api = Client::of(&stage);
+    stage.gateway.script(&number(2), vec![Scripted::Code(4070, "x".into())]);
+    let begun = api.post("token-of-alice", "/replays", &json!({"filter": {"code": 4070}})).await.1;
+    replay(&api, &begun["id"], "done").await;
+    let path = format!("/replays/{}/jobs", begun["id"]);
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = api.get("token-of-bob", &format!("{path}?limit=2{cursor}")).await;
+        assert_eq!(status, 200, "{page}");
+        seen.extend(page["jobs"].as_array().unwrap().clone());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let ids: Vec<_> = seen.iter().map(|row| row["job"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["job-000", "job-001", "job-002", "job-003", "job-004"]);
+    assert_eq!(
+        (&seen[2]["result"], &seen[2]["code"], &seen[2]["position"]),
+        (&json!("failed"), &json!(4070), &json!(3))
+    );
+    assert_eq!(
+        (&seen[0]["result"], &seen[0]["from"], &seen[0]["code"]),
+        (&json!("accepted"), &json!("failed"), &json!(2))
+    );
+    let failed = api.get("token-of-bob", &format!("{path}?result=failed")).await.1;
+    assert_eq!((failed["jobs"].as_array().unwrap().len(), &failed["next_cursor"]), (1, &json!(null)));
+    for wrong in ["?result=sold", "?cursor=x", "?limit=0", "?state=failed"] {
+        assert_eq!(api.get("token-of-bob", &format!("{path}{wrong}")).await.0, 400, "{wrong}");
+    }
+    assert_eq!(api.get("token-of-bob", "/replays/99/jobs").await.0, 404);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn refused_messages_are_listed_and_published_again_once() {
+    let mut stage = Stage::new().await;
+    with_tokens(&mut stage);
+    stage.start().await;
+    let api = Client::of(&stage);
+    let refused: Vec<Value> = (0..3).map(|n| json!({"id": format!("r-{n}"), "mobile": "12", "content": "x"})).collect();
+    stage.publish("normal", &refused).await;
+    becomes("the rejections", 3, async || stage.db.count("rejections").await).await;
+    let page = api.get("token-of-bob", "/rejections?limit=2").await.1;
+    assert_eq!((page["rejections"].as_array().unwrap().len(), &page["rejections"][0]["id"]), (2, &json!(3)));
+    let next = format!("/rejections?limit=2&cursor={}", page["next_cursor"].as_str().unwrap());
+    assert_eq!(api.get("token-of-bob", &next).await.1["rejections"][0]["id"], 1);
+    let order = json!({"filter": {"id": [1, 2]}, "dry_run": true});
+    let seen = api.post("token-of-alice", "/rejections/retry", &order).await.1;
+    assert_eq!((&seen["matched"], &seen["published"], &seen["left"]), (&json!(2), &json!(0), &json!(2)));
+    let order = json!({"filter": {"id": [1, 2]}, "reason": "mended"});
+    let (status, done) = api.post("token-of-alice", "/rejections/retry", &order).await;
+    assert_eq!((status, &done["published"], &done["left"]), (200, &json!(2), &json!(0)));
+    // They are judged anew, and are no better.
+    becomes("the rejections", 5, async || stage.db.count("rejections").await).await;
+    let again = api.post("token-of-alice", "/rejections/retry", &order).await.1;
+    assert_eq!((&again["published"], &again["already"]), (&json!(0), &json!(2)), "once");
+    let noted = "operations where action = 'retry' and actor = 'alice' and count = 2 and reason = 'mended'";
+    assert_eq!(stage.db.count(noted).await, 1);
+    stage.finish().await;
 }

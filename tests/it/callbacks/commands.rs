@@ -3,7 +3,7 @@
 use crate::support::{Run, TestDb, dispatcher};
 
 fn on(db: &TestDb, arguments: &[&str]) -> Run {
-    dispatcher(arguments).postgres(db.url()).env("USER", "alice")
+    dispatcher(arguments).postgres(db.url()).env("SUDO_USER", "alice")
 }
 
 /// An undelivered job with a receipt, a contradiction and a reply, and a receipt of a stranger.
@@ -65,7 +65,9 @@ fn the_suppression_list_is_changed_by_hand_and_on_record() {
     assert_eq!(on(&db, &add).ok(), "138****8001 was suppressed already\n");
     let list = on(&db, &["suppressions", "list", "--json"]).json();
     assert_eq!((&list[0]["mobile"], &list[0]["reason"]), (&"138****8001".into(), &"电话要求".into()));
-    assert_eq!(list[0]["added_by"], "alice");
+    // Whom sudo names counts for root only: anybody can set a variable.
+    let by = list[0]["added_by"].as_str().unwrap();
+    assert!(by == "root (sudo: alice)" || !by.contains("alice"), "{by}");
     assert!(on(&db, &["suppressions", "list", "--full"]).ok().contains("13800138001"));
     let remove = ["suppressions", "remove", "13800138001", "--json"];
     assert_eq!(on(&db, &remove).json()["changed"], true);
@@ -73,7 +75,8 @@ fn the_suppression_list_is_changed_by_hand_and_on_record() {
     // Each is on record with what it changed, the number masked.
     db.execute(
         "do $$ begin
-             assert (select count(*) from operations where actor = 'alice' and via = 'cli') = 4;
+             assert (select count(*) from operations where via = 'cli') = 4;
+             assert (select count(distinct actor) from operations) = 1;
              assert (select sum(count) from operations where action = 'suppress') = 1;
              assert (select sum(count) from operations where action = 'unsuppress') = 1;
              assert (select bool_and(target = '{\"mobile\": \"138****8001\"}') from operations);

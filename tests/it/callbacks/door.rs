@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::world::{SECRET, World, form, receipt, smsid_of};
 use crate::support::metrics::get;
@@ -110,6 +110,31 @@ async fn only_allowed_networks_may_push() {
     world.stage.set("callbacks.allow", "203.0.113.0/24,127.0.0.1");
     world.stage.start().await;
     world.push("receipt", good).await;
+    world.stage.finish_with_backlog().await;
+}
+
+#[tokio::test]
+async fn strangers_take_nobodys_place() {
+    let mut world = World::silent().await;
+    world.stage.set("callbacks.allow", "127.0.0.2");
+    world.stage.start().await;
+    // More than the listener has places, all of them silent.
+    let mut strangers = Vec::new();
+    for _ in 0..300 {
+        strangers.push(TcpStream::connect(world.address).await.unwrap());
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut stream = socket.connect(world.address).await.unwrap();
+    let body = receipt("2", &number(1), "1", Utc::now());
+    let head = format!("POST /ihuyi/receipt/{SECRET} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n");
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(world.stage.db.count("receipts").await, 1);
+    drop(strangers);
     world.stage.finish_with_backlog().await;
 }
 

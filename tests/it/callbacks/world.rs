@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
-use dispatcher::simulator::{Latency, Options, Receipts};
+use dispatcher::simulator::{Latency, Options, Receipts, Reviews};
 use reqwest::Client;
 use url::form_urlencoded::Serializer;
 
@@ -55,11 +55,19 @@ impl World {
         World::with(lenient(), |url| Some(change(Receipts { delay: Latency::None, ..Receipts::to(url) }))).await
     }
 
+    /// Whose gateway pushes the review of each template that is registered.
+    pub async fn reviewing(options: Options, reviews: Reviews) -> World {
+        let reviews = Reviews { url: Some(String::new()), ..reviews };
+        World::with(Options { reviews, ..options }, |_| None).await
+    }
+
     pub async fn with(options: Options, receipts: impl FnOnce(String) -> Option<Receipts>) -> World {
         dispatcher::tls::install();
         let address = free_address();
         let url = |kind| format!("http://{address}/ihuyi/{kind}/{SECRET}");
         let options = Options { receipts: receipts(url("receipt")), reply_url: Some(url("reply")), ..options };
+        let reviews = Reviews { url: options.reviews.url.map(|_| url("template")), ..options.reviews };
+        let options = Options { reviews, ..options };
         // On a busy machine a push may be refused for being slow.
         let options = Options { push_retries: vec![Duration::from_millis(500); 30], ..options };
         let mut stage = Stage::with(options).await;

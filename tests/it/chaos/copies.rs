@@ -111,3 +111,30 @@ async fn an_owner_that_was_cut_off_brings_its_outcome_home() {
     assert_eq!(stage.gateway.submissions().len(), 2, "each once");
     stage.finish().await;
 }
+
+/// A message that was given out and came back so often is kept in Postgres at once.
+const WEARY: usize = 5;
+
+#[tokio::test]
+async fn the_copy_of_a_parked_job_that_came_again_too_often_holds_nothing_up() {
+    let mut stage = Stage::new().await;
+    stage.start().await;
+    stage.db.execute("update accounts set state = 'paused', paused_by = 'operator', paused_at = now()").await;
+    stage.metric("account_paused", &[], 1.0).await;
+    let parked = job("parked", &number(1));
+    stage.publish("normal", [&parked]).await;
+    stage.states("waiting/account_paused 1").await;
+    stage.stop().await;
+    // As a former owner leaves it that could not acknowledge the message of a job that waits for room.
+    stage.db.execute("update jobs set wait_reason = 'rate_limited', due_at = now()").await;
+    stage.db.execute("update accounts set state = 'active', paused_by = null, paused_at = null").await;
+    stage.publish("normal", [&parked]).await;
+    stage.broker.give_back(&stage.broker.queue("normal"), WEARY).await;
+    stage.start().await;
+    stage.settled("parked", "accepted").await;
+    let received = stage.scrape().await.sum("jobs_received_total", &[]);
+    assert!(received <= 3.0, "it came {received} times: released and parked again and again");
+    assert_eq!(stage.gateway.submissions().len(), 1);
+    stage.flush("normal").await;
+    stage.finish().await;
+}

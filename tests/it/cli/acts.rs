@@ -57,6 +57,42 @@ fn doubts_are_resolved_one_or_many() {
     }
 }
 
+#[test]
+fn many_are_chosen_by_flags_looked_at_first_and_noted_once() {
+    let db = database();
+    // More than go in one statement.
+    db.execute(
+        "insert into jobs (id, seq, account, mobile, priority, content, state, on_unknown, digest, claim_id)
+         select 'many-' || n, n, 'main', '13800138009', 'high', 'x', 'in_doubt', 'hold', '\\x00', n
+         from generate_series(10, 1209) as n",
+    );
+    let resolve = ["jobs", "resolve", "--account", "main", "--since", "1h", "--not-sent"];
+    let seen = on(db.url(), &resolve).ok();
+    assert_eq!(seen, "jobs      1202\nin_doubt  1202\nnothing was changed: add --yes\n");
+    let done =
+        on(db.url(), &resolve).argument("--yes").argument("--reason").argument("outage").argument("--json").json();
+    assert_eq!((&done["matched"], &done["changed"], &done["dry_run"]), (&1202.into(), &1202.into(), &false.into()));
+    let noted =
+        "operations where action = 'resolve' and count = 1202 and reason = 'outage' and target ->> 'account' = 'main'";
+    assert_eq!((db.count(noted), db.count("operations")), (1, 1));
+    let cancel = ["jobs", "cancel", "--mobile", "13800138009"];
+    assert!(on(db.url(), &cancel).ok().contains("waiting   1200"));
+    assert!(on(db.url(), &cancel).argument("--yes").ok().contains("changed   1200;"));
+    assert_eq!(
+        db.count("operations where action = 'cancel' and count = 1200 and target ->> 'mobile' = '138****8009'"),
+        1
+    );
+    assert_eq!(db.count("jobs where state = 'cancelled'"), 1200, "another number is not touched");
+    for wrong in [
+        &["jobs", "cancel", "--state", "failed"][..],
+        &["jobs", "cancel", "wait", "--account", "main"],
+        &["jobs", "cancel"],
+        &["jobs", "resolve", "--account", "main", "--sent", "--smsid", "1"],
+    ] {
+        assert_eq!(on(db.url(), wrong).run().code, 2, "{wrong:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_refused_message_is_sent_once_its_cause_is_mended() {
     let mut stage = Stage::new().await;
@@ -86,6 +122,51 @@ async fn a_refused_message_is_sent_once_its_cause_is_mended() {
     stage.finish().await;
 }
 
+#[tokio::test]
+async fn refused_messages_are_chosen_by_filter_and_published_again_once() {
+    let mut stage = Stage::new().await;
+    stage.start().await;
+    let refused = |n: usize| {
+        let mut job = job(&format!("late-{n}"), &number(n));
+        job["account"] = "second".into();
+        job
+    };
+    let jobs: Vec<_> = (0..5).map(refused).collect();
+    stage.publish("normal", &jobs).await;
+    stage.broker.publish(&[Message::raw("normal.x", "no json")]).await;
+    becomes("the rejections", 6, async || stage.db.count("rejections").await).await;
+    stage.stop().await;
+    stage.set("accounts.second.api_id", "C00000001");
+    let key = stage.environment().into_iter().find(|(name, _)| name.ends_with("MAIN__API_KEY")).unwrap().1;
+    stage.set("accounts.second.api_key", &key);
+    stage.start().await;
+    let environment = stage.environment();
+    let retry = async |flags: &'static [&'static str]| {
+        let mut run = dispatcher(&["rejections", "retry", "--refused-for", "unknown_account", "--since", "1h"]);
+        run = flags.iter().fold(run, |run, flag| run.argument(flag));
+        run = environment.iter().fold(run, |run, (name, value)| run.env(name, value));
+        tokio::task::spawn_blocking(|| run.run()).await.unwrap()
+    };
+    let seen: serde_json::Value = serde_json::from_str(&retry(&["--dry-run", "--json"]).await.stdout).unwrap();
+    assert_eq!(
+        (&seen["matched"], &seen["published"], &seen["by_reason"]["unknown_account"]),
+        (&5.into(), &0.into(), &5.into())
+    );
+    assert_eq!(stage.db.count("rejections where retried_at is not null").await, 0);
+    // Two a second, so it takes more than one batch.
+    let done = retry(&["--rate", "2/s", "--reason", "account added"]).await;
+    assert_eq!((done.code, done.stdout.starts_with("published 5 messages again")), (0, true), "{done:?}");
+    stage.states("accepted 5").await;
+    let again = retry(&[]).await;
+    assert!(again.code == 0 && again.stderr.contains("left out: 5"), "{again:?}");
+    assert_eq!(stage.db.count("rejections where retried_at is not null").await, 5, "the other one is no match");
+    let noted =
+        "(select sum(count) as n from operations where action = 'retry' and reason = 'account added') s where n = 5";
+    assert_eq!(stage.db.count(noted).await, 1);
+    assert_eq!(stage.gateway.submissions().len(), 5);
+    stage.finish().await;
+}
+
 #[test]
 fn a_replay_is_looked_at_begun_and_steered() {
     let db = database();
@@ -105,6 +186,16 @@ fn a_replay_is_looked_at_begun_and_steered() {
     assert_eq!((&shown["state"], &shown["results"]["pending"]), (&"paused".into(), &2.into()));
     assert!(on(db.url(), &["replay", "list"]).ok().contains("签名已报备"));
     assert!(on(db.url(), &["replay", "show", "1"]).ok().starts_with("replay 1: paused\n"));
+    let jobs = on(db.url(), &["replays", "show", "1", "--jobs", "--json"]).json();
+    assert_eq!(
+        (&jobs[0]["job"], &jobs[1]["job"], &jobs[1]["result"]),
+        (&"wait".into(), &"d1".into(), &"pending".into())
+    );
+    let page = on(db.url(), &["replay", "show", "1", "--jobs", "--limit", "1"]).run();
+    assert!(page.stdout.contains("wait") && !page.stdout.contains("d1"), "{page:?}");
+    assert!(page.stderr.contains("add --cursor 1"), "{page:?}");
+    assert!(on(db.url(), &["replay", "show", "1", "--jobs", "--cursor", "1"]).ok().contains("d1"));
+    assert_eq!(on(db.url(), &["replay", "show", "1", "--jobs", "--result", "sent"]).ok(), "nothing found\n");
     assert_eq!(on(db.url(), &["replay", "cancel", "1"]).ok(), "replay 1 is cancelled\n");
     assert_eq!(on(db.url(), &["replay", "resume", "1"]).run().code, 1);
     assert_eq!(on(db.url(), &["replay", "--code", "1"]).ok().lines().last(), Some("no replay was begun"));

@@ -60,7 +60,7 @@ fn properties() -> Value {
             "description": "The text without the signature. The longest is gateway.content_max.",
             "type": ["string", "null"], "minLength": 1, "maxLength": CONTENT_MAX, "pattern": "^[^\\u0000]*$",
         },
-        "template_id": printable(MAX_TEMPLATE_ID, "ihuyi's number of the template."),
+        "template_id": printable(MAX_TEMPLATE_ID, "ihuyi's number of the template, or the name of one in the configuration."),
         "variables": {
             "description": "In the order of the template's places. Joined by |, at most gateway.content_max characters.",
             "type": ["array", "null"],
@@ -90,6 +90,8 @@ fn decodes(message: &Value) -> bool {
         default_account: "main".into(),
         accounts: BTreeSet::from(["main".to_owned()]),
         on_unknown: OnUnknown::Hold,
+        checks: Default::default(),
+        templates: Default::default(),
     };
     let properties = Properties { message_id: Some("from-amqp".into()), ..Properties::default() };
     message::decode(message.to_string().as_bytes(), &properties, &rules).is_ok()

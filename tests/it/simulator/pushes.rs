@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use dispatcher::simulator::{Latency, Options, Receipts, Rules, Scripted, Simulator};
+use dispatcher::simulator::{Answers, Latency, Options, Receipts, Reviews, Rules, Scripted, Simulator};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -201,4 +201,40 @@ async fn a_persons_reply_is_pushed_by_hand() {
     let request = post("/_sim/reply", "application/json", r#"{"mobile":"13800138000","content":"1"}"#);
     assert_eq!(Client::connect(&simulator).await.call(request).await.status, 200);
     assert_eq!(customer.next().await.form["content"], "1");
+}
+
+#[tokio::test]
+async fn receipts_are_lost_and_repeated_and_people_reply_by_share() {
+    let customer = Customer::listen().await;
+    let lost = with_receipts(Receipts { lost: 1.0, ..Receipts::to(customer.url("/lost")) }).await;
+    submit(&lost, TEXT).await;
+    let repeated = Receipts { repeated: 1.0, ..Receipts::to(customer.url("/r")) };
+    let answers = Answers { share: 1.0, words: vec!["退订".into()], delay: Latency::None };
+    let simulator =
+        start(Options { receipts: Some(repeated), reply_url: Some(customer.url("/a")), answers, ..Options::default() })
+            .await;
+    let smsid = submit(&simulator, TEXT).await;
+    let mut forms = Vec::new();
+    for _ in 0..3 {
+        let push = customer.next().await;
+        assert_eq!(push.form["smsid"], smsid);
+        forms.push(push.form.get("content").cloned());
+        push.close_with(200, "success").await;
+    }
+    forms.sort();
+    assert_eq!(forms, [None, None, Some("退订".to_owned())], "two receipts and a reply, and none of the lost one");
+}
+
+#[tokio::test]
+async fn a_template_is_registered_and_its_review_pushed() {
+    let customer = Customer::listen().await;
+    let reviews = Reviews { url: Some(customer.url("/t")), delay: Latency::None, refused: 1.0 };
+    let simulator = start(Options { reviews, ..Options::default() }).await;
+    let form = format!("account={}&password={}&content=%E5%A5%BD&format=json", super::wire::ACCOUNT, super::wire::KEY);
+    let request = post("/webservice/sms.php?method=AddTemplate", "application/x-www-form-urlencoded", &form);
+    let answer = Client::connect(&simulator).await.call(request).await;
+    assert!(answer.body.ends_with(r#","templateid":"100001"}"#), "{answer:?}");
+    let push = customer.next().await;
+    assert_eq!((push.form["code"].as_str(), push.form["templateid"].as_str()), ("0", "100001"));
+    push.close_with(200, "success").await;
 }

@@ -1,6 +1,7 @@
 //! A queue prefix for each test, and a publisher that sends anything: tests are the publishers of the
 //! contract, not users of the daemon's own code.
 
+use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::*;
 use lapin::types::{AMQPValue, FieldTable};
@@ -127,6 +128,18 @@ impl TestBroker {
     /// Throws away all that is ready in a queue.
     pub async fn purge(&self, queue: &str) -> u32 {
         self.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await.unwrap()
+    }
+
+    /// Takes the only message of a queue, and gives it back, so many times.
+    pub async fn give_back(&self, queue: &str, times: usize) {
+        let channel = self.channel().await;
+        let (options, none) = (BasicConsumeOptions::default(), FieldTable::default);
+        let mut consumer = channel.basic_consume(queue.into(), "undecided".into(), options, none()).await.unwrap();
+        for _ in 0..times {
+            let delivery = consumer.next().await.expect("the queue stands").unwrap();
+            delivery.nack(BasicNackOptions { requeue: true, multiple: false }).await.unwrap();
+        }
+        channel.close(200, "bye".into()).await.unwrap();
     }
 
     /// One message of a queue without a consumer of its own.

@@ -33,6 +33,17 @@ impl TestDb {
         let (url, sql) = (self.url.clone(), sql.to_owned());
         blocking(async move { execute(&url, sql).await }).unwrap();
     }
+
+    /// Rows of a table, or of `TABLE where …`.
+    pub fn count(&self, rows: &str) -> i64 {
+        let (url, sql) = (self.url.clone(), format!("select count(*) from {rows}"));
+        blocking(async move {
+            let mut connection: PgConnection = PgConnectOptions::from_str(url.as_str())?.connect().await?;
+            let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await?;
+            connection.close().await.map(|()| count)
+        })
+        .unwrap_or_else(|error: sqlx::Error| panic!("{error}"))
+    }
 }
 
 impl Drop for TestDb {

@@ -1,26 +1,20 @@
 //! `dispatcher rejections`: messages that were no valid jobs.
 
-use std::time::Duration;
+mod retry;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::timeout;
 
-use super::connect::PATIENCE;
 use super::table::{Table, clean};
-use super::{connect, output, parse, when, who};
-use crate::broker::{JobPublisher, Message};
+use super::{connect, output, parse, when};
 use crate::config::Config;
 use crate::domain::job::Timestamp;
 use crate::domain::message::RejectReason;
 use crate::store::Store;
 use crate::store::query::{Cursor, MAX_PAGE, RejectionFilter, RejectionInfo, RejectionSummary};
-
-/// For the broker to confirm.
-const CONFIRM_PATIENCE: Duration = Duration::from_secs(60);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +37,7 @@ pub struct RejectionsArgs {
 enum RejectionsCommand {
     List(ListArgs),
     Show(ShowArgs),
-    Retry(RetryArgs),
+    Retry(retry::RetryArgs),
 }
 
 /// Lists refused messages, the newest first
@@ -76,17 +70,6 @@ struct ShowArgs {
     full: bool,
 }
 
-/// Publishes refused messages again as they were received, once the cause is mended
-#[derive(Debug, Args)]
-struct RetryArgs {
-    /// Their numbers in the list
-    #[arg(required = true, value_name = "ID")]
-    ids: Vec<i64>,
-    /// Why, for whoever looks at it later
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-}
-
 fn reason_parser() -> impl TypedValueParser<Value = RejectReason> {
     PossibleValuesParser::new(RejectReason::ALL.iter().map(|reason| reason.as_str()))
         .try_map(|word| RejectReason::parse(&word).ok_or("is no reason"))
@@ -101,7 +84,7 @@ pub(super) async fn run(args: RejectionsArgs, config: &Config, as_json: bool) ->
     match args.command {
         RejectionsCommand::List(args) => list(args, &store, as_json).await,
         RejectionsCommand::Show(args) => show(args, &store, as_json).await,
-        RejectionsCommand::Retry(args) => retry(args, config, &store, as_json).await,
+        RejectionsCommand::Retry(args) => retry::run(args, config, &store, as_json).await,
     }
 }
 
@@ -161,10 +144,11 @@ async fn show(args: ShowArgs, store: &Store, as_json: bool) -> anyhow::Result<()
 }
 
 fn page(rejection: &RejectionInfo, full: bool) -> String {
-    let RejectionSummary { id, reason, detail, bytes, received_at } = &rejection.summary;
+    let RejectionSummary { id, reason, detail, bytes, received_at, retried_at } = &rejection.summary;
     let at = when::show_exactly(*received_at);
     let mut lines = vec![format!("rejection {id}: {reason}"), String::new(), format!("problem     {}", clean(detail))];
     lines.push(format!("received    {at} ({})", when::zone(*received_at)));
+    lines.extend(retried_at.map(|at| format!("retried     {}", when::show_exactly(at))));
     if full {
         lines.push(format!("properties  {}", clean(rejection.properties.get())));
         lines.push(format!("body        {}", clean(&String::from_utf8_lossy(&rejection.body))));
@@ -172,33 +156,4 @@ fn page(rejection: &RejectionInfo, full: bool) -> String {
         lines.push(format!("body        {bytes} bytes, may hold number and text: --full shows it"));
     }
     lines.join("\n")
-}
-
-/// All or none is published. A job that was taken meanwhile is recognised by its id.
-async fn retry(args: RetryArgs, config: &Config, store: &Store, as_json: bool) -> anyhow::Result<()> {
-    let mut messages = Vec::with_capacity(args.ids.len());
-    for id in &args.ids {
-        let Some(rejection) = store.find_rejection(*id).await? else {
-            bail!("there is no rejection {id}: see `dispatcher rejections list`");
-        };
-        messages.push(Message::again(rejection.body, rejection.properties.get()));
-    }
-    let publisher = timeout(PATIENCE, JobPublisher::connect(&config.rabbitmq.url, &config.rabbitmq.prefix))
-        .await
-        .map_err(|_| anyhow!("RabbitMQ does not answer within {} s", PATIENCE.as_secs()))??;
-    timeout(CONFIRM_PATIENCE, publisher.publish(&messages))
-        .await
-        .map_err(|_| anyhow!("RabbitMQ has not confirmed within {} s: try again", CONFIRM_PATIENCE.as_secs()))??;
-    store.mark_retried(&who::operator(args.reason), &args.ids).await?;
-    publisher.close().await;
-    match as_json {
-        true => output::json(&serde_json::json!({ "published": messages.len() })),
-        false => {
-            let plural = if messages.len() == 1 { "" } else { "s" };
-            output::line(&format!(
-                "published {} message{plural} again; what is still no valid job is refused anew",
-                messages.len()
-            ))
-        }
-    }
 }

@@ -120,6 +120,8 @@ async fn a_page_costs_little_among_many_jobs() {
         "state=queued",
         "mobile=13800000007",
         "state=in_doubt&account=nobody",
+        "account=nobody",
+        "state=accepted&account=nobody",
         "code=4033&account=small&state=failed",
         "state=accepted",
     ] {

@@ -174,15 +174,15 @@ async fn it_goes_on_where_it_was_after_a_kill() {
     let order = json!({"filter": {"state": "failed"}, "rate": "5/s"});
     assert_eq!(api.post("token-of-alice", "/replays", &order).await.0, 201);
     eventually("some are sent", async || match stage.db.count("jobs where requests = 2").await {
-        0..=3 => Err(()),
+        0..=1 => Err(()),
         _ => Ok(()),
     })
     .await;
     process.kill().await;
     assert!(stage.db.count("replay_jobs where result = 'pending'").await > 0, "killed half-way");
+    stage.db.execute("update replays set rate = 100").await;
     // A kill between the commit and the publish of a release leaves jobs that are found again later.
     stage.tempo.lost = Duration::from_secs(1);
-    stage.db.execute("update replays set rate = 1000").await;
     stage.start().await;
     becomes("all are sent", 0, async || stage.db.count("replay_jobs where result = 'pending'").await).await;
     let tried = async || (stage.db.count("jobs where requests = 2").await, stage.db.states().await);

@@ -117,7 +117,7 @@ impl Desk {
         self.stepped(step, trace::CLAIM, Known { failed: asked.is_err(), ..Known::default() });
         match ticket {
             Some(ticket) => self.tell_pacer(parcel, ticket, asked.as_ref().unwrap_or(&Asked::Done)),
-            None => self.forget_park(parcel, entry, asked.as_ref().ok()),
+            None => self.settle_park(parcel, entry, asked.as_ref().ok()),
         }
         let claim = match asked {
             Ok(Asked::Claimed(claim)) => claim,
@@ -139,7 +139,11 @@ impl Desk {
     fn tell_pacer(&self, parcel: &Parcel, ticket: Ticket, asked: &Asked) {
         match asked {
             Asked::Claimed(_) => parcel.pace.act(|pacer, now| pacer.claimed(ticket, now)),
-            Asked::Held(until) => self.hold(parcel, ticket, WaitReason::NumberLimit, *until),
+            Asked::Held(until) => {
+                self.hold(parcel, ticket, WaitReason::NumberLimit, *until);
+                let (mobile, priority) = (parcel.job.mobile, parcel.job.priority);
+                parcel.pace.act(|pacer, _| pacer.parked_for_good(mobile, priority, parcel.seq));
+            }
             Asked::Done | Asked::NotStored { .. } => parcel.pace.act(|pacer, now| pacer.abandoned(ticket, now)),
         }
     }
@@ -147,7 +151,7 @@ impl Desk {
     /// The pacer keeps a place for what it parked. Where Postgres has not parked it, others would wait for
     /// that place in vain, released and parked again and again. A second copy of a released job that waits
     /// again stands for its first.
-    fn forget_park(&self, parcel: &Parcel, entry: Entry, asked: Option<&Asked>) {
+    fn settle_park(&self, parcel: &Parcel, entry: Entry, asked: Option<&Asked>) {
         let Entry::Wait { reason, .. } = entry else { return };
         let has_place = !matches!(reason, WaitReason::AccountPaused | WaitReason::Scheduled);
         let stands = match asked {
@@ -155,9 +159,12 @@ impl Desk {
             Some(Asked::NotStored { first_waits }) => *first_waits,
             Some(Asked::Claimed(_) | Asked::Held(_)) | None => false,
         };
-        if has_place && !stands {
-            let (mobile, priority) = (parcel.job.mobile, parcel.job.priority);
-            parcel.pace.act(|pacer, _| pacer.not_parked(mobile, priority, parcel.seq));
+        if has_place {
+            let (mobile, priority, seq) = (parcel.job.mobile, parcel.job.priority, parcel.seq);
+            parcel.pace.act(|pacer, _| match stands {
+                true => pacer.parked_for_good(mobile, priority, seq),
+                false => pacer.not_parked(mobile, priority, seq),
+            });
         }
     }
 
@@ -420,7 +427,7 @@ impl Desk {
             let news = pacer.heard(account, outcome, job.mobile, now);
             // Under the pacer's lock: whoever brings the pacer to what Postgres says must know of it.
             if news.is_some() {
-                self.expect_notice();
+                self.expect_notice(account);
             }
             news
         });

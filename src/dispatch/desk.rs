@@ -49,6 +49,42 @@ pub(super) enum Notice {
     Cured { account: usize },
 }
 
+impl Notice {
+    fn account(&self) -> usize {
+        match self {
+            Notice::Faulty { account, .. } | Notice::Cured { account } => *account,
+        }
+    }
+}
+
+/// Notices in order. They outlive the session whose duty heeds them: one that is being committed when
+/// Postgres takes that session along is committed by the next.
+pub(super) struct Notices {
+    sent: mpsc::UnboundedReceiver<Notice>,
+    under_way: Option<Notice>,
+}
+
+impl Notices {
+    /// The next one, until it is [`Notices::done`]. May be cancelled.
+    pub async fn next(&mut self) -> Option<&Notice> {
+        if self.under_way.is_none() {
+            self.under_way = self.sent.recv().await;
+        }
+        self.under_way.as_ref()
+    }
+
+    /// It is committed.
+    pub fn done(&mut self, desk: &Desk) {
+        if let Some(notice) = self.under_way.take() {
+            desk.unheeded[notice.account()].fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.under_way.is_none() && self.sent.is_empty()
+    }
+}
+
 /// Outlives sessions: what is on the wire when a session ends is still recorded.
 pub struct Desk {
     pub(super) settings: Settings,
@@ -74,21 +110,16 @@ pub struct Desk {
     pub(super) tasks: TaskTracker,
     draining: AtomicBool,
     in_session: AtomicBool,
-    /// Notices that are sent and not yet committed.
-    unheeded: AtomicUsize,
+    /// Notices that are sent and not yet committed, an account each.
+    unheeded: Vec<AtomicUsize>,
     last_seq: AtomicI64,
     next_claim: AtomicI64,
 }
 
 impl Desk {
     /// Starts the batches. Returns with the desk what its accounts duty must heed.
-    pub(super) fn new(
-        settings: Settings,
-        ports: Ports,
-        metrics: Metrics,
-        health: Arc<Health>,
-    ) -> (Arc<Desk>, mpsc::UnboundedReceiver<Notice>) {
-        let (notices, heeded) = mpsc::unbounded_channel();
+    pub(super) fn new(settings: Settings, ports: Ports, metrics: Metrics, health: Arc<Health>) -> (Arc<Desk>, Notices) {
+        let (notices, sent) = mpsc::unbounded_channel();
         let ledger = || ports.ledger.clone();
         let (admit, readmit, record, refuse) = (ledger(), ledger(), ledger(), ledger());
         let announced = Arc::new(Notify::new());
@@ -125,7 +156,7 @@ impl Desk {
             tasks: TaskTracker::new(),
             draining: AtomicBool::new(false),
             in_session: AtomicBool::new(false),
-            unheeded: AtomicUsize::new(0),
+            unheeded: settings.accounts.iter().map(|_| AtomicUsize::new(0)).collect(),
             last_seq: AtomicI64::new(0),
             next_claim: AtomicI64::new(ports.chance.number()),
             settings,
@@ -133,7 +164,7 @@ impl Desk {
             metrics,
             health,
         };
-        (Arc::new(desk), heeded)
+        (Arc::new(desk), Notices { sent, under_way: None })
     }
 
     /// The wall clock.
@@ -155,6 +186,12 @@ impl Desk {
         match self.last_seq.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
             Ok(last) | Err(last) => now.max(last + 1),
         }
+    }
+
+    /// Nobody who comes from now on stands before that place, also where this machine's clock is behind the
+    /// one that gave it.
+    pub(super) fn go_on_after(&self, seq: i64) {
+        self.last_seq.fetch_max(seq, Ordering::Relaxed);
     }
 
     /// Unique among all processes that could meet in Postgres.
@@ -187,21 +224,33 @@ impl Desk {
     }
 
     /// A notice will follow, for what has just changed in the pacer.
-    pub(super) fn expect_notice(&self) {
-        self.unheeded.fetch_add(1, Ordering::SeqCst);
+    pub(super) fn expect_notice(&self, account: usize) {
+        self.unheeded[account].fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A notice is committed.
-    pub(super) fn heeded(&self) {
-        self.unheeded.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Until then, Postgres does not know of a pause that is in force already.
-    pub(super) fn notices_are_heeded(&self) -> bool {
-        self.unheeded.load(Ordering::SeqCst) == 0
+    /// Until then, Postgres does not know of a pause of the account, or of its end, that is in force already.
+    pub(super) fn notices_are_heeded(&self, account: usize) -> bool {
+        self.unheeded[account].load(Ordering::SeqCst) == 0
     }
 
     pub(super) fn account_name(&self, account: usize) -> &str {
         &self.settings.accounts[account].name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_notice_stays_until_it_is_committed() {
+        let (send, sent) = mpsc::unbounded_channel();
+        let mut notices = Notices { sent, under_way: None };
+        send.send(Notice::Cured { account: 3 }).unwrap();
+        // The session of the first look ends while Postgres is away.
+        for _ in 0..2 {
+            assert!(matches!(notices.next().await, Some(Notice::Cured { account: 3 })));
+            assert!(!notices.is_empty());
+        }
     }
 }

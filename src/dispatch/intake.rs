@@ -7,7 +7,7 @@ use tracing::{Instrument, info_span};
 use super::deliver::{Delivered, Parcel, Start};
 use super::desk::Desk;
 use super::pacer::Pace;
-use super::ports::{Arrival, Entry, Intake, Readmission, Refusal, Settle};
+use super::ports::{Arrival, Entry, Intake, Readmission, Readmitted, Refusal, Settle};
 use super::recent;
 use crate::domain::job::{Job, Timestamp, WaitReason};
 use crate::domain::message::{self, Rejection};
@@ -154,18 +154,21 @@ impl Reception {
         tracing::warn!(job = id, problem = rejection.detail, "a parked job does not fit the configuration and waits");
         let desk = self.desk.clone();
         self.desk.tasks.spawn(async move {
-            let entry = Entry::Wait { reason: WaitReason::AccountPaused, due_at: None, on_room: true };
-            let fate = desk.shelve(id, entry).await;
-            settle(fate, &*arrival.delivery);
+            let Arrival { body, delivery, .. } = arrival;
+            let refusal = Refusal { rejection, body: body.into(), properties: delivery.describe() };
+            settle(desk.shelve(id, refusal).await, &*delivery);
         });
     }
 }
 
 impl Desk {
-    async fn shelve(&self, id: String, entry: Entry) -> Delivered {
+    /// Where Postgres does not know the job, the message is all that is left of it: it is kept.
+    async fn shelve(&self, id: String, refusal: Refusal) -> Delivered {
         let from = super::ports::From::Queued;
+        let entry = Entry::Wait { reason: WaitReason::AccountPaused, due_at: None, on_room: true };
         let row = Readmission { id, account: None, to: None, claim_id: self.next_claim(), from, entry };
         match self.readmissions.commit(row).await {
+            Ok(Readmitted::Missing) => self.refuse(refusal).await,
             Ok(_) => Delivered::Settled,
             Err(_) => Delivered::Unsettled,
         }

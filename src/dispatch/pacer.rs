@@ -34,6 +34,8 @@ struct Inner {
     /// When the timer will look again.
     alarm: Option<Tick>,
     next_ticket: Ticket,
+    /// The session has ended: nobody is told anything any more.
+    ended: bool,
 }
 
 impl Pace {
@@ -45,6 +47,7 @@ impl Pace {
             told: Vec::new(),
             alarm: None,
             next_ticket: 0,
+            ended: false,
         };
         let pace = Arc::new(Pace {
             begun: Instant::now(),
@@ -92,7 +95,10 @@ impl Pace {
         let ticket = self.with(|pacer, now, inner| {
             let ticket = *inner.next_ticket;
             *inner.next_ticket += 1;
-            inner.turns.insert(ticket, turn);
+            // One that comes too late must not wait for ever: its message comes again.
+            if !*inner.ended {
+                inner.turns.insert(ticket, turn);
+            }
             pacer.enter(request(ticket), now);
             ticket
         });
@@ -104,11 +110,11 @@ impl Pace {
         self.with(|pacer, now, _| action(pacer, now))
     }
 
-    fn with<T>(&self, action: impl FnOnce(&mut Pacer, Tick, Desk<'_>) -> T) -> T {
+    fn with<T>(&self, action: impl FnOnce(&mut Pacer, Tick, Lobby<'_>) -> T) -> T {
         let now = self.now();
         let mut inner = lock(&self.inner);
-        let Inner { pacer, turns, next_ticket, .. } = &mut *inner;
-        let result = action(pacer, now, Desk { turns, next_ticket });
+        let Inner { pacer, turns, next_ticket, ended, .. } = &mut *inner;
+        let result = action(pacer, now, Lobby { turns, next_ticket, ended });
         if self.tell(&mut inner, now) {
             drop(inner);
             self.earlier.notify_one();
@@ -140,7 +146,9 @@ impl Pace {
         if let Some(timer) = lock(&self.timer).take() {
             timer.abort();
         }
-        lock(&self.inner).turns.clear();
+        let mut inner = lock(&self.inner);
+        inner.ended = true;
+        inner.turns.clear();
     }
 
     /// The session has ended: what it delivered is delivered again.
@@ -150,9 +158,10 @@ impl Pace {
 }
 
 /// The parts of [`Inner`] beside the pacer.
-struct Desk<'a> {
+struct Lobby<'a> {
     turns: &'a mut HashMap<Ticket, oneshot::Sender<Turn>>,
     next_ticket: &'a mut Ticket,
+    ended: &'a bool,
 }
 
 /// A poisoned lock means that a panic was reported elsewhere; the state is as good as it was.
@@ -182,5 +191,36 @@ async fn keep_time(pace: std::sync::Weak<Pace>) {
             () = tokio::time::sleep_until(wake) => {}
             () = strong.earlier.notified() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::job::Priority;
+    use crate::domain::mobile::Mobile;
+    use crate::domain::pace::Standing;
+
+    #[tokio::test]
+    async fn who_enters_after_the_end_waits_for_nothing() {
+        let bucket = Bucket { period: Duration::from_secs(1), burst: 1 };
+        let account = AccountPace { bucket, max_in_flight: 1, refusals: 0 };
+        let pace = Pace::start(bucket, &[account]);
+        let (mobile, priority, standing) = (Mobile::parse("13800138000").unwrap(), Priority::Normal, Standing::New);
+        let request = |ticket| Request {
+            ticket,
+            mobile,
+            account: 0,
+            priority,
+            seq: 1,
+            standing,
+            expires: None,
+            quiet: None,
+            keep: false,
+        };
+        let (_, before) = pace.enter(request);
+        pace.end();
+        let (_, after) = pace.enter(request);
+        assert!(before.await.is_err() && after.await.is_err());
     }
 }

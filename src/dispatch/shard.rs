@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tracing::{info, warn};
 
-use super::desk::{Desk, Notice, Ports};
+use super::desk::{Desk, Notices, Ports};
 use super::duties::{self, Duties};
 use super::health::{Health, Part};
 use super::intake::Reception;
@@ -59,11 +59,7 @@ impl Shard {
     }
 }
 
-async fn supervise(
-    desk: Arc<Desk>,
-    notices: Arc<Mutex<mpsc::UnboundedReceiver<Notice>>>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn supervise(desk: Arc<Desk>, notices: Arc<Mutex<Notices>>, mut stop: watch::Receiver<bool>) {
     let mut delays = Delays::new(desk.settings.tempo.reconnect);
     let mut last_reason = String::new();
     while !*stop.borrow() {
@@ -109,11 +105,7 @@ async fn stopped_early(desk: &Desk, stop: &mut watch::Receiver<bool>) {
 }
 
 /// One session from lease to end. Returns why it ended; `None` when it was told to stop.
-async fn serve(
-    desk: &Arc<Desk>,
-    notices: &Arc<Mutex<mpsc::UnboundedReceiver<Notice>>>,
-    mut stop: watch::Receiver<bool>,
-) -> Option<String> {
+async fn serve(desk: &Arc<Desk>, notices: &Arc<Mutex<Notices>>, mut stop: watch::Receiver<bool>) -> Option<String> {
     let mut held = match take_lease(desk).await {
         Ok(held) => held,
         Err(error) => {
@@ -134,9 +126,10 @@ async fn serve(
             if ended.is_none() {
                 drain(desk, &pace).await;
             }
-            duties.stop().await;
+            // First, as another process may consume already: nothing more may leave from here.
             pace.end();
             session.close().await;
+            duties.stop().await;
             desk.enter_session(false);
             ended
         }
@@ -158,7 +151,7 @@ async fn take_lease(desk: &Desk) -> Result<Box<dyn Held>, LedgerError> {
             info!("another replica serves the shard: standing by");
             announced = true;
         }
-        for part in [Part::Postgres, Part::RabbitMq, Part::Consumer] {
+        for part in [Part::Postgres, Part::RabbitMq, Part::Publishing, Part::Consumer] {
             desk.health.up(part);
         }
         tokio::time::sleep(STANDBY).await;
@@ -205,9 +198,10 @@ async fn open(desk: &Arc<Desk>) -> Result<(Arc<Pace>, Box<dyn Consuming>), Strin
 async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
     let names: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
     let rows = desk.ports.upkeep.accounts(&names).await?;
-    duties::apply_accounts(desk, pace, &rows);
+    duties::restore_accounts(desk, pace, &rows);
     let parked = desk.ports.upkeep.parked().await?;
     let now = desk.now();
+    parked.iter().for_each(|line| desk.go_on_after(line.last_seq));
     pace.act(|pacer, _| {
         for line in parked {
             let due = pace.tick_of(line.due_at, now);

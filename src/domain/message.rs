@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 
 use super::job::{Job, OnUnknown, Payload, Priority, Timestamp, words};
 use super::json::{Json, Members, compact, write_string};
@@ -270,9 +270,11 @@ impl<'a> Fields<'a> {
 
     fn time(&self, name: &str) -> Result<Option<Timestamp>, Rejection> {
         let Some(text) = self.text(name)? else { return Ok(None) };
-        match DateTime::parse_from_rfc3339(text) {
-            Ok(time) => Ok(Some(time.with_timezone(&Utc))),
-            Err(_) => Err(bad_field(format!(
+        // A time of the year 9999 may be one of 10000 in UTC, which no RFC 3339 time can say again.
+        let in_utc = DateTime::parse_from_rfc3339(text).map(|time| time.with_timezone(&Utc));
+        match in_utc {
+            Ok(time) if (0..10_000).contains(&time.year()) => Ok(Some(time)),
+            _ => Err(bad_field(format!(
                 "`{name}` is no RFC 3339 time with an offset: write it like 2026-11-11T09:30:00+08:00"
             ))),
         }

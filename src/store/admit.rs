@@ -30,6 +30,8 @@ enum Fate {
     Claimed,
     Held(Timestamp),
     Suppressed,
+    /// It was held, and has moved on by now: woken, cancelled, expired.
+    Gone(State),
 }
 
 impl Fate {
@@ -40,11 +42,14 @@ impl Fate {
         let due: Option<Timestamp> = row.try_get("due_at").map_err(ledger_error)?;
         let held = text("wait_reason")? == Some(WaitReason::NumberLimit.as_str());
         let code: Option<i64> = row.try_get("code").map_err(ledger_error)?;
-        Ok(match text("state")?.and_then(State::parse) {
-            Some(State::Waiting) if held => Fate::Held(due.unwrap_or_else(chrono::Utc::now)),
-            Some(State::Queued) => Fate::Held(chrono::Utc::now()),
-            Some(State::Failed) if code.is_none() && text("message")? == Some(SUPPRESSED) => Fate::Suppressed,
-            _ => Fate::Claimed,
+        let state = text("state")?.and_then(State::parse);
+        Ok(match state.ok_or_else(|| LedgerError::Refused("a job's state cannot be read".into()))? {
+            State::Waiting if held => Fate::Held(due.unwrap_or_else(chrono::Utc::now)),
+            State::Queued => Fate::Held(chrono::Utc::now()),
+            State::Failed if code.is_none() && text("message")? == Some(SUPPRESSED) => Fate::Suppressed,
+            // In doubt because its claim has run out: its owner, who knows better, ends the doubt.
+            State::Submitting | State::InDoubt => Fate::Claimed,
+            elsewhere => Fate::Gone(elsewhere),
         })
     }
 }
@@ -281,6 +286,7 @@ fn entered(entry: &Entry, fate: Fate, claim: Claim) -> Admitted {
         (Entry::Claim, Fate::Claimed) => Admitted::Claimed(claim),
         (Entry::Claim, Fate::Held(until)) => Admitted::Held(until),
         (Entry::Claim, Fate::Suppressed) => Admitted::Suppressed,
+        (Entry::Claim, Fate::Gone(state)) => Admitted::Repeat(state),
         (Entry::Wait { .. } | Entry::Expired, _) => Admitted::Stored,
     }
 }
@@ -290,6 +296,7 @@ fn moved_to(entry: &Entry, fate: Fate, claim: Claim) -> Readmitted {
         (Entry::Claim, Fate::Claimed) => Readmitted::Claimed(claim),
         (Entry::Claim, Fate::Held(until)) => Readmitted::Held(until),
         (Entry::Claim, Fate::Suppressed) => Readmitted::Suppressed,
+        (Entry::Claim, Fate::Gone(state)) => Readmitted::Elsewhere(state),
         (Entry::Wait { .. } | Entry::Expired, _) => Readmitted::Stored,
     }
 }

@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use tracing::error;
 
 use super::connect::Store;
 use super::error::ledger_error;
@@ -141,12 +142,17 @@ impl Store {
     }
 }
 
-/// `returning` keeps no order: by slot, then by arrival.
+/// `returning` keeps no order: by slot, then by arrival. A row that cannot be read, changed by hand or by a
+/// newer version, holds up no other.
 fn in_order(rows: &[PgRow]) -> Result<Vec<Released>, LedgerError> {
-    let mut jobs: Vec<(Option<DateTime<Utc>>, Released)> = rows
-        .iter()
-        .map(|row| Ok((row.try_get("sort_at").map_err(ledger_error)?, released(row)?)))
-        .collect::<Result<_, LedgerError>>()?;
+    let mut jobs: Vec<(Option<DateTime<Utc>>, Released)> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let id: &str = row.try_get("id").map_err(ledger_error)?;
+        match released(row) {
+            Ok(job) => jobs.push((row.try_get("sort_at").map_err(ledger_error)?, job)),
+            Err(error) => error!(job = id, %error, "a job is not released: mend its row, or delete it"),
+        }
+    }
     jobs.sort_by_key(|(at, job)| (*at, job.seq));
     Ok(jobs.into_iter().map(|(_, job)| job).collect())
 }

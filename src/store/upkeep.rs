@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Row;
+use sqlx::postgres::PgRow;
+use tracing::error;
 
 use super::connect::Store;
 use super::error::ledger_error;
@@ -176,36 +178,42 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
-    /// What waits is certainly not with the gateway, so another account may send it.
+    /// What waits is certainly not with the gateway, so another account may send it. The highest priority
+    /// goes first, by an index each.
     async fn reroute_rows(&self, from: &str, to: &str, limit: u32) -> Result<Vec<Priority>, LedgerError> {
-        let rows = sqlx::query(
+        let mut moved = Vec::new();
+        for priority in Priority::ALL.iter().copied() {
+            let left = limit.saturating_sub(moved.len() as u32);
+            let rows = if left == 0 { 0 } else { self.reroute_priority(from, to, priority, left).await? };
+            moved.extend(std::iter::repeat_n(priority, rows as usize));
+        }
+        Ok(moved)
+    }
+
+    async fn reroute_priority(&self, from: &str, to: &str, priority: Priority, limit: u32) -> Result<u64, LedgerError> {
+        let moved = sqlx::query(
             "with stranded as (
                  select id from jobs
-                 where state = 'waiting' and on_room and account = $1
+                 where state = 'waiting' and on_room and account = $1 and priority = $4
                    -- The first account may have taken it.
                    and not (on_unknown = 'resend' and exists (
                        select 1 from attempts a where a.job_id = jobs.id and a.outcome = 'unknown'))
-                 order by priority, seq
+                 order by seq
                  limit $3
                  for update skip locked
              )
              update jobs j
              set account = $2, wait_reason = 'rate_limited', due_at = now(), updated_at = now()
-             from stranded where j.id = stranded.id
-             returning j.priority",
+             from stranded where j.id = stranded.id",
         )
         .bind(from)
         .bind(to)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .bind(priority.as_str())
+        .execute(&self.pool)
         .await
         .map_err(ledger_error)?;
-        rows.iter()
-            .map(|row| {
-                Priority::parse(row.try_get(0).map_err(ledger_error)?)
-                    .ok_or_else(|| LedgerError::Refused("a job's priority cannot be read".into()))
-            })
-            .collect()
+        Ok(moved.rows_affected())
     }
 
     async fn parked_rows(&self) -> Result<Vec<ParkedJobs>, LedgerError> {
@@ -228,25 +236,15 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(ledger_error)?;
-        rows.iter()
-            .map(|row| {
-                let unreadable = || LedgerError::Refused("a parked job cannot be read".into());
-                Ok(ParkedJobs {
-                    account: row.try_get("account").map_err(ledger_error)?,
-                    mobile: Mobile::parse_any(row.try_get("mobile").map_err(ledger_error)?)
-                        .map_err(|_| unreadable())?,
-                    priority: Priority::parse(row.try_get("priority").map_err(ledger_error)?).ok_or_else(unreadable)?,
-                    due_at: row.try_get("due_at").map_err(ledger_error)?,
-                    on_room: row.try_get("on_room").map_err(ledger_error)?,
-                    reason: WaitReason::parse(row.try_get("wait_reason").map_err(ledger_error)?)
-                        .ok_or_else(unreadable)?,
-                    jobs: row.try_get::<i64, _>("jobs").map_err(ledger_error)?.clamp(0, 1 << 30) as u32,
-                    first_seq: row.try_get("first_seq").map_err(ledger_error)?,
-                    last_seq: row.try_get("last_seq").map_err(ledger_error)?,
-                    published_at: row.try_get("published_at").map_err(ledger_error)?,
-                })
-            })
-            .collect()
+        let mut parked = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match parked_jobs(row) {
+                Ok(line) => parked.push(line),
+                // The others must be served all the same.
+                Err(error) => error!(%error, "a parked job cannot be read: mend its row, or delete it"),
+            }
+        }
+        Ok(parked)
     }
 
     async fn waiting_counts(&self) -> Result<Waiting, LedgerError> {
@@ -293,6 +291,24 @@ impl Ledger for Store {
     fn refuse<'a>(&'a self, rows: &'a [Refusal]) -> Boxed<'a, Result<Vec<()>, LedgerError>> {
         Box::pin(self.refuse_rows(rows))
     }
+}
+
+fn parked_jobs(row: &PgRow) -> Result<ParkedJobs, LedgerError> {
+    let unreadable = |what: &str| LedgerError::Refused(format!("its {what} is none"));
+    Ok(ParkedJobs {
+        account: row.try_get("account").map_err(ledger_error)?,
+        mobile: Mobile::parse_any(row.try_get("mobile").map_err(ledger_error)?).map_err(|_| unreadable("mobile"))?,
+        priority: Priority::parse(row.try_get("priority").map_err(ledger_error)?)
+            .ok_or_else(|| unreadable("priority"))?,
+        due_at: row.try_get("due_at").map_err(ledger_error)?,
+        on_room: row.try_get("on_room").map_err(ledger_error)?,
+        reason: WaitReason::parse(row.try_get("wait_reason").map_err(ledger_error)?)
+            .ok_or_else(|| unreadable("wait_reason"))?,
+        jobs: row.try_get::<i64, _>("jobs").map_err(ledger_error)?.clamp(0, 1 << 30) as u32,
+        first_seq: row.try_get("first_seq").map_err(ledger_error)?,
+        last_seq: row.try_get("last_seq").map_err(ledger_error)?,
+        published_at: row.try_get("published_at").map_err(ledger_error)?,
+    })
 }
 
 impl Upkeep for Store {

@@ -283,6 +283,7 @@ macro_rules! every_case {
             upkeep::old_rejections_are_pruned;
             upkeep::an_account_pauses_and_resumes_once;
             upkeep::parked_jobs_change_their_account;
+            upkeep::the_highest_priority_changes_its_account_first;
             upkeep::a_job_that_its_account_may_have_taken_stays_there;
             upkeep::what_is_parked_is_told_by_number;
             upkeep::what_waits_is_counted;
@@ -295,6 +296,7 @@ macro_rules! every_case {
             policy::a_day_ends_at_midnight_in_shanghai with crate::suite::Terms::a_day(2);
             policy::parked_lines_say_what_they_wait_for with crate::suite::Terms::an_hour(2);
             policy::bulk_jobs_spare_who_wants_none;
+            policy::a_held_claim_is_none_when_its_job_has_moved_on with crate::suite::Terms::an_hour(2);
             policy::a_morning_wakes_in_order_and_in_parts;
         }
     };

@@ -173,6 +173,22 @@ pub async fn bulk_jobs_spare_who_wants_none(pg: Pg) {
     assert_eq!(pg.admit(bulk("parked"), Entry::Claim).await, Admitted::Repeat(State::Failed));
 }
 
+/// Two an hour. The answer to a claim that was held is lost, and its job moves on before it is asked again.
+pub async fn a_held_claim_is_none_when_its_job_has_moved_on(pg: Pg) {
+    sent(&pg, "a").await;
+    pg.claimed("b").await;
+    let first = [pg.admission(job("c"), Entry::Claim)];
+    held(pg.ledger.admit(&first).await.unwrap()[0]);
+    pg.queued("d").await;
+    let again = [pg.readmission("d", From::Queued, Entry::Claim)];
+    assert!(matches!(pg.ledger.readmit(&again).await.unwrap()[..], [Readmitted::Held(_)]));
+    pg.look.hasten("c", Duration::minutes(61)).await;
+    pg.look.hasten("d", Duration::minutes(61)).await;
+    assert_eq!(pg.upkeep.wake(pg.now(), 10).await.unwrap().len(), 2);
+    assert_eq!(pg.ledger.admit(&first).await.unwrap(), [Admitted::Repeat(State::Waiting)]);
+    assert_eq!(pg.ledger.readmit(&again).await.unwrap(), [Readmitted::Elsewhere(State::Waiting)]);
+}
+
 pub async fn a_morning_wakes_in_order_and_in_parts(pg: Pg) {
     let morning = pg.now() + Duration::hours(9);
     let quiet = Entry::Wait { reason: WaitReason::QuietHours, due_at: Some(morning), on_room: false };

@@ -172,6 +172,14 @@ pub async fn parked_jobs_change_their_account(pg: Pg) {
     assert_eq!(pg.state("a").await, State::Queued, "its digest is still the publisher's");
 }
 
+pub async fn the_highest_priority_changes_its_account_first(pg: Pg) {
+    for priority in [Priority::Bulk, Priority::Normal, Priority::High] {
+        pg.admit(Job { priority, ..job(priority.as_str()) }, wait_for_room()).await;
+    }
+    assert_eq!(pg.upkeep.reroute("main", "backup", 2).await.unwrap(), [Priority::High, Priority::Normal]);
+    assert_eq!(pg.upkeep.reroute("main", "backup", 2).await.unwrap(), [Priority::Bulk]);
+}
+
 pub async fn a_job_that_its_account_may_have_taken_stays_there(pg: Pg) {
     pg.admit(Job { on_unknown: OnUnknown::Resend, ..job("a") }, Entry::Claim).await;
     let next = Next::Wait { reason: WaitReason::Retry, due_at: Some(pg.now() - Duration::seconds(60)) };

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use super::clock::Look;
 use super::{BATCH, pause};
-use crate::dispatch::desk::{Desk, Notice};
+use crate::dispatch::desk::{Desk, Notice, Notices};
 use crate::dispatch::pacer::Pace;
 use crate::dispatch::ports::{AccountRow, Balance, LedgerError, Pause};
 use crate::domain::pace::Mode;
@@ -25,19 +25,16 @@ struct Probe {
     wait: Duration,
 }
 
-pub(super) async fn run(
-    desk: Arc<Desk>,
-    pace: Arc<Pace>,
-    notices: Arc<Mutex<mpsc::UnboundedReceiver<Notice>>>,
-    stop: CancellationToken,
-) {
+pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, notices: Arc<Mutex<Notices>>, stop: CancellationToken) {
     let mut probes = HashMap::new();
     let mut last = Look::at_both(&desk);
     let mut notices = notices.lock().await;
     while !stop.is_cancelled() {
         tokio::select! {
             biased;
-            notice = notices.recv() => if let Some(notice) = notice { heed(&desk, notice).await },
+            notice = notices.next() => if let Some(notice) = notice && heed(&desk, notice, &stop).await {
+                notices.done(&desk);
+            },
             () = pause(desk.settings.tempo.accounts, &stop) => {}
         }
         if !notices.is_empty() {
@@ -60,10 +57,10 @@ pub(super) async fn run(
     }
 }
 
-/// Commits a notice; tries until Postgres takes it.
-async fn heed(desk: &Desk, notice: Notice) {
-    loop {
-        let done = match &notice {
+/// Commits a notice; tries until Postgres takes it, or the session ends. True if it is committed.
+async fn heed(desk: &Desk, notice: &Notice, stop: &CancellationToken) -> bool {
+    while !stop.is_cancelled() {
+        let done = match notice {
             Notice::Faulty { account, reason, refusals } => {
                 let name = desk.account_name(*account);
                 let pause = Pause { by_operator: false, reason: reason.clone(), refusals: *refusals };
@@ -83,29 +80,33 @@ async fn heed(desk: &Desk, notice: Notice) {
             }
         };
         if done.is_ok() {
-            desk.heeded();
-            return;
+            return true;
         }
-        tokio::time::sleep(desk.settings.tempo.accounts).await;
+        pause(desk.settings.tempo.accounts, stop).await;
     }
+    false
 }
 
 async fn refresh(desk: &Desk, pace: &Pace) -> Result<Vec<AccountRow>, LedgerError> {
     let names: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
     let rows = desk.ports.upkeep.accounts(&names).await?;
-    if desk.notices_are_heeded() {
-        apply(desk, pace, &rows);
-    }
+    apply(desk, pace, &rows, |account| desk.notices_are_heeded(account));
     Ok(rows)
 }
 
-/// Brings the pacer to what Postgres says.
-pub(in crate::dispatch) fn apply(desk: &Desk, pace: &Pace, rows: &[AccountRow]) {
+/// Brings a new pacer to what Postgres says. An account about which a notice is not committed yet is paused
+/// if Postgres says so: when its end is committed, it resumes.
+pub(in crate::dispatch) fn restore(desk: &Desk, pace: &Pace, rows: &[AccountRow]) {
+    apply(desk, pace, rows, |_| true);
+}
+
+/// Brings the pacer to what Postgres says of those accounts of which it `knows`.
+fn apply(desk: &Desk, pace: &Pace, rows: &[AccountRow], knows: impl Fn(usize) -> bool) {
     for row in rows {
         let Some(account) = desk.settings.account(&row.name) else { continue };
         // Asked under the pacer's lock, where notices begin.
         pace.act(|pacer, now| match (&row.paused, pacer.mode(account)) {
-            _ if !desk.notices_are_heeded() => {}
+            _ if !knows(account) => {}
             (Some(pause), Mode::Active) => {
                 pacer.set_mode(account, Mode::Paused, now);
                 if pause.refusals {

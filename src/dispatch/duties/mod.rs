@@ -18,16 +18,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::desk::{Desk, Notice};
+use super::desk::{Desk, Notices};
 use super::pacer::Pace;
 use super::ports::LedgerError;
 
-pub(super) use accounts::apply as apply_accounts;
+pub(super) use accounts::restore as restore_accounts;
 
 /// Rows that one statement of a duty touches at most.
 const BATCH: u32 = 1_000;
@@ -43,11 +43,7 @@ pub(super) struct Duties {
 
 impl Duties {
     /// Starts all of them.
-    pub fn start(
-        desk: &Arc<Desk>,
-        pace: &Arc<Pace>,
-        notices: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Notice>>>,
-    ) -> Duties {
+    pub fn start(desk: &Arc<Desk>, pace: &Arc<Pace>, notices: Arc<Mutex<Notices>>) -> Duties {
         let tempo = desk.settings.tempo;
         let mut duties = Duties { tasks: JoinSet::new(), stop: CancellationToken::new() };
         let stop = duties.stop.clone();
@@ -62,8 +58,12 @@ impl Duties {
         duties.tasks.spawn(accounts::run(desk.clone(), pace.clone(), notices, stop));
         let looked = pace.clone();
         duties.add(tempo.lost / 4, desk, move |desk| {
-            looked.act(|pacer, _| pacer.look_for_parked());
-            async move { release::lost(&desk).await }
+            let stands_still = looked.act(|pacer, _| {
+                pacer.look_for_parked();
+                pacer.circuit.is_open()
+            });
+            // What was released stands behind what waits for the gateway: more copies would only add to it.
+            async move { if stands_still { Ok(()) } else { release::lost(&desk).await } }
         });
         duties.add(tempo.expire, desk, |desk| async move { expire::once(&desk).await });
         duties.add(tempo.reclaim, desk, |desk| async move { reclaim::once(&desk).await });

@@ -313,6 +313,11 @@ impl Pacer {
         self.told.push((ticket, Turn::Park(park)));
     }
 
+    /// Postgres has parked a job that was told to park.
+    pub fn parked_for_good(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
+        self.tails.stored(mobile, priority, seq);
+    }
+
     /// Postgres has not parked a job that was told to park: its message was a copy. Nobody waits behind it.
     pub fn not_parked(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
         self.tails.returned(mobile, priority, seq);

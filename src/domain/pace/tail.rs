@@ -49,7 +49,7 @@ impl Place {
 #[derive(Debug)]
 struct Tail {
     last: Place,
-    /// The last of them, in the order of arrival.
+    /// The last of those that Postgres has parked, in the order of arrival.
     last_seq: i64,
     /// That one has come back, and so have all that were parked before it.
     is_back: bool,
@@ -61,6 +61,8 @@ struct More {
     /// Jobs that had come back and were parked again, or were held, by their place. Those behind them may
     /// be on their way, and must not go first.
     again: BTreeMap<i64, Place>,
+    /// Those that were told to park, and of which Postgres has not said whether they are.
+    told: Vec<i64>,
     former: Option<FormerOwner>,
 }
 
@@ -74,23 +76,45 @@ struct FormerOwner {
 }
 
 impl Tail {
-    fn at(last: Place, last_seq: i64) -> Tail {
-        Tail { last, last_seq, is_back: false, more: None }
+    /// Nobody is parked yet.
+    fn at(last: Place) -> Tail {
+        Tail { last, last_seq: i64::MIN, is_back: true, more: None }
     }
 
     fn more(&mut self) -> &mut More {
         self.more.get_or_insert_default()
     }
 
+    /// The job of that place is parked.
+    fn has(&mut self, seq: i64) {
+        if seq >= self.last_seq {
+            (self.last_seq, self.is_back) = (seq, false);
+        }
+    }
+
+    /// It was told to park. False where that is settled already.
+    fn is_told(&mut self, seq: i64) -> bool {
+        let Some(more) = &mut self.more else { return false };
+        let before = more.told.len();
+        more.told.retain(|told| *told != seq);
+        let was_told = more.told.len() < before;
+        if more.told.is_empty() && more.again.is_empty() && more.former.is_none() {
+            self.more = None;
+        }
+        was_told
+    }
+
     /// The job of that place is not parked; where it was, if it was parked again.
     fn forget(&mut self, seq: i64) -> Option<Place> {
         self.is_back |= seq == self.last_seq;
-        self.more.as_mut()?.again.remove(&seq)
+        let place = self.more.as_mut().and_then(|more| more.again.remove(&seq));
+        self.is_told(seq);
+        place
     }
 
     /// Nobody is waited for.
     fn is_over(&self) -> bool {
-        self.is_back && self.more.as_ref().is_none_or(|more| more.again.is_empty())
+        self.is_back && self.more.as_ref().is_none_or(|more| more.again.is_empty() && more.told.is_empty())
     }
 }
 
@@ -116,13 +140,11 @@ impl Tails {
         before.into_iter().find(holds).copied()
     }
 
-    /// `request` is parked at `place`.
+    /// `request` is told to park at `place`. Then comes [`Tails::stored`], or [`Tails::returned`].
     pub fn parked(&mut self, request: &Request, place: Place) {
         let key = (request.mobile.as_u64(), request.priority);
-        let tail = self.tails.entry(key).or_insert_with(|| Tail::at(place, request.seq));
-        if request.seq >= tail.last_seq {
-            (tail.last_seq, tail.is_back) = (request.seq, false);
-        }
+        let tail = self.tails.entry(key).or_insert_with(|| Tail::at(place));
+        tail.more().told.push(request.seq);
         // One that had waited in memory when its number's window was full stands before others that
         // were parked behind it long ago, and that come back first.
         if request.standing != Standing::New || place.reason == WaitReason::NumberLimit {
@@ -138,8 +160,8 @@ impl Tails {
     pub fn restore(&mut self, mobile: Mobile, priority: Priority, former: Former) {
         let Former { due, on_room, reason, first_seq, last_seq, published } = former;
         let place = Place { due, on_room, reason, account: None };
-        let tail = self.tails.entry((mobile.as_u64(), priority)).or_insert_with(|| Tail::at(place, last_seq));
-        tail.last_seq = tail.last_seq.max(last_seq);
+        let tail = self.tails.entry((mobile.as_u64(), priority)).or_insert_with(|| Tail::at(place));
+        tail.has(last_seq);
         if due >= tail.last.due {
             tail.last = place;
         }
@@ -160,6 +182,15 @@ impl Tails {
         }
         owner.next_place += 1;
         Some(owner.next_place - 1)
+    }
+
+    /// Postgres has parked a job that was told to.
+    pub fn stored(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
+        let Some(tail) = self.tails.get_mut(&(mobile.as_u64(), priority)) else { return };
+        // It may have come back already, while the answer was on its way.
+        if tail.is_told(seq) {
+            tail.has(seq);
+        }
     }
 
     /// A job has come back from Postgres, or was not parked there after all, because it was the copy of
@@ -211,6 +242,12 @@ mod tests {
         tails
     }
 
+    /// Is told to park, and is.
+    fn parks(tails: &mut Tails, seq: i64, standing: Standing, place: Place) {
+        tails.parked(&request(seq, standing), place);
+        tails.stored(mobile(), NORMAL, seq);
+    }
+
     fn returns(tails: &mut Tails, seq: i64) -> Option<Place> {
         tails.returned(mobile(), NORMAL, seq)
     }
@@ -254,7 +291,7 @@ mod tests {
     fn a_job_that_is_parked_again_is_waited_for_again() {
         let mut tails = restored(PLACES, PLACES + 1);
         returns(&mut tails, PLACES);
-        tails.parked(&request(PLACES, Standing::Released), on_room());
+        parks(&mut tails, PLACES, Standing::Released, on_room());
         returns(&mut tails, PLACES + 1);
         assert!(follows(&tails, PLACES + 9, Standing::New, None), "the first is still parked");
         returns(&mut tails, PLACES);
@@ -268,9 +305,9 @@ mod tests {
         let slot = Place { due: far, on_room: false, ..on_room() };
         for (gone, own) in [(Place { due: far, ..on_room() }, on_room()), (slot, Place { due: 2 * far, ..slot })] {
             let mut tails = Tails::default();
-            tails.parked(&request(1, Standing::Released), gone);
+            parks(&mut tails, 1, Standing::Released, gone);
             assert!(follows(&tails, 2, Standing::Released, None), "it may be on its way");
-            tails.parked(&request(2, Standing::Released), own);
+            parks(&mut tails, 2, Standing::Released, own);
             let own = returns(&mut tails, 2);
             assert!(own.is_some() && !follows(&tails, 2, Standing::Released, own), "the other went first: {own:?}");
         }
@@ -280,13 +317,13 @@ mod tests {
     fn of_two_lines_nobody_knows_which_went_first() {
         let mut tails = Tails::default();
         let slot = Place { due: Tick::from_secs(5), on_room: false, ..on_room() };
-        tails.parked(&request(1, Standing::Released), slot);
+        parks(&mut tails, 1, Standing::Released, slot);
         let earlier = Place { due: Tick::from_secs(4), ..slot };
         let another = Place { account: Some(1), ..on_room() };
         for own in [on_room(), earlier] {
             assert!(follows(&tails, 2, Standing::Released, Some(own)));
         }
-        tails.parked(&request(1, Standing::Released), on_room());
+        parks(&mut tails, 1, Standing::Released, on_room());
         assert!(follows(&tails, 2, Standing::Released, Some(another)), "another account's room says nothing");
     }
 
@@ -294,8 +331,33 @@ mod tests {
     fn a_newcomer_behind_one_that_is_gone_ends_the_tail() {
         let mut tails = restored(PLACES, PLACES);
         assert!(follows(&tails, PLACES + 1, Standing::New, None));
-        tails.parked(&request(PLACES + 1, Standing::New), on_room());
+        parks(&mut tails, PLACES + 1, Standing::New, on_room());
         returns(&mut tails, PLACES + 1);
+        assert!(tails.tails.is_empty());
+    }
+
+    #[test]
+    fn a_repeat_that_is_told_to_park_ends_nothing() {
+        let mut tails = Tails::default();
+        parks(&mut tails, 1, Standing::New, on_room());
+        for repeat in [2, 3] {
+            tails.parked(&request(repeat, Standing::New), on_room());
+        }
+        for repeat in [2, 3] {
+            returns(&mut tails, repeat);
+            assert!(follows(&tails, 4, Standing::New, None), "the first is still parked");
+        }
+        returns(&mut tails, 1);
+        assert!(tails.tails.is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_its_job_is_late() {
+        let mut tails = Tails::default();
+        tails.parked(&request(1, Standing::New), on_room());
+        assert!(follows(&tails, 2, Standing::New, None), "it is about to be parked");
+        returns(&mut tails, 1);
+        tails.stored(mobile(), NORMAL, 1);
         assert!(tails.tails.is_empty());
     }
 }

@@ -93,6 +93,8 @@ impl World {
                     Turn::Park(park) => {
                         *self.parks.entry(ticket).or_default() += 1;
                         self.parked.push((ticket, park));
+                        let Request { mobile, priority, seq, .. } = self.jobs[&ticket];
+                        self.pacer.parked_for_good(mobile, priority, seq);
                     }
                     Turn::Expired => {}
                 }

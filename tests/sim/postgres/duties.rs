@@ -187,8 +187,7 @@ impl Tables {
         let stranded = |row: &JobRow| {
             row.state == State::Waiting && row.on_room && row.account == from && !bound.contains(&row.job.id)
         };
-        // By the word, as the column is text.
-        let rows = self.pick(limit, stranded, |row| (row.job.priority.as_str(), row.seq));
+        let rows = self.pick(limit, stranded, |row| (row.job.priority, row.seq));
         rows.into_iter()
             .map(|row| {
                 row.account = to.to_owned();

@@ -116,6 +116,7 @@ fn entered(entry: &Entry, row: &JobRow) -> Admitted {
         Fate::Claimed => Admitted::Claimed(row.claim()),
         Fate::Held(until) => Admitted::Held(until),
         Fate::Suppressed => Admitted::Suppressed,
+        Fate::Gone(state) => Admitted::Repeat(state),
     }
 }
 
@@ -125,6 +126,7 @@ fn moved(entry: &Entry, row: &JobRow) -> Readmitted {
         Fate::Claimed => Readmitted::Claimed(row.claim()),
         Fate::Held(until) => Readmitted::Held(until),
         Fate::Suppressed => Readmitted::Suppressed,
+        Fate::Gone(state) => Readmitted::Elsewhere(state),
     }
 }
 
@@ -133,6 +135,7 @@ enum Fate {
     Claimed,
     Held(Timestamp),
     Suppressed,
+    Gone(State),
 }
 
 impl JobRow {
@@ -148,7 +151,8 @@ impl JobRow {
             }
             State::Queued => Fate::Held(self.updated_at),
             State::Failed if self.suppressed => Fate::Suppressed,
-            _ => Fate::Claimed,
+            State::Submitting | State::InDoubt => Fate::Claimed,
+            state => Fate::Gone(state),
         }
     }
 

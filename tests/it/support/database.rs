@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::str::FromStr;
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
@@ -53,6 +54,9 @@ impl Drop for TestDb {
     }
 }
 
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(100);
+
 fn server() -> Url {
     let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is not set: run `make test`, which starts Postgres");
     Url::parse(&url).expect("DATABASE_URL is no URL")
@@ -60,7 +64,22 @@ fn server() -> Url {
 
 fn on_server(sql: String) {
     let server = server();
-    blocking(async move { execute(&server, sql).await }).expect("Postgres at DATABASE_URL refuses: run `make test`");
+    let done = blocking(async move {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match execute(&server, sql.clone()).await {
+                // A database cannot be dropped while an autovacuum worker, whom only a superuser may end, is in it.
+                Err(error) if tries < 100 && is_forbidden(&error) => tokio::time::sleep(AGAIN).await,
+                done => return done,
+            }
+        }
+    });
+    done.expect("Postgres at DATABASE_URL refuses: run `make test`");
+}
+
+fn is_forbidden(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42501")
 }
 
 async fn execute(url: &Url, sql: String) -> sqlx::Result<()> {

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
-use self::shown::{attempt, job, job_filter, receipt, rejection, replay, replayed_job, reply};
+use self::shown::{attempt, job, job_filter, receipt, rejection, replay, replayed_job, reply, suppression};
 use super::again::publish_again;
 use super::parts;
 use super::reload::{Asking, Silent};
@@ -290,6 +290,25 @@ impl Backend for Daemon {
                 newest: found.newest,
                 by_reason: found.by_reason,
             })
+        })
+    }
+
+    fn suppressions(&self, limit: u32, cursor: Option<String>) -> Answer<'_, model::SuppressionPage> {
+        let store = self.store.clone();
+        self.postgres.apart(async move {
+            let cursor = cursor.map(|text| text.parse()).transpose();
+            let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
+            let page = store.list_suppressions(limit, cursor.as_ref()).await?;
+            let next_cursor = page.next.map(|cursor| cursor.to_string());
+            Ok(model::SuppressionPage { suppressions: page.rows.into_iter().map(suppression).collect(), next_cursor })
+        })
+    }
+
+    fn set_suppressed(&self, act: Act, mobile: Mobile, suppressed: bool) -> Answer<'_, bool> {
+        let store = self.store.clone();
+        self.postgres.apart(async move {
+            let by = operator(act);
+            Ok(if suppressed { store.suppress(mobile, &by).await? } else { store.unsuppress(mobile, &by).await? })
         })
     }
 

@@ -90,6 +90,14 @@ impl Backend for Empty {
         Box::pin(async { Err(Trouble::Unavailable("not here".into())) })
     }
 
+    fn suppressions(&self, _: u32, _: Option<String>) -> Answer<'_, model::SuppressionPage> {
+        Box::pin(async { Ok(model::SuppressionPage { suppressions: Vec::new(), next_cursor: None }) })
+    }
+
+    fn set_suppressed(&self, _: Act, _: Mobile, _: bool) -> Answer<'_, bool> {
+        Box::pin(async { Ok(true) })
+    }
+
     fn accounts(&self) -> Answer<'_, model::AccountList> {
         Box::pin(async { Ok(model::AccountList { accounts: Vec::new() }) })
     }
@@ -212,6 +220,13 @@ async fn an_api_call_is_refused_for_what_is_wrong_with_it() {
         ("GET /api/v1/jobs?nothing=1", "look-token", "", "", 400),
         ("GET /api/v1/jobs?mobile=13800138000", "look-token", "", "", 403),
         ("GET /api/v1/jobs?mobile=13800138000", "act-token", "", "", 200),
+        ("GET /api/v1/suppressions", "look-token", "", "", 403),
+        ("GET /api/v1/suppressions?limit=9", "act-token", "", "", 200),
+        ("GET /api/v1/suppressions?state=failed", "act-token", "", "", 400),
+        ("POST /api/v1/suppressions", "act-token", json, "{\"mobile\":\"+86 13800138000\",\"reason\":\"x\"}", 200),
+        ("POST /api/v1/suppressions", "act-token", json, "{\"mobile\":\"12345\"}", 422),
+        ("POST /api/v1/suppressions", "act-token", json, "{}", 422),
+        ("POST /api/v1/suppressions/remove", "look-token", json, "{\"mobile\":\"13800138000\"}", 403),
         ("POST /api/v1/accounts/main/pause", "look-token", "", "", 403),
         ("POST /api/v1/accounts/main/pause", "act-token", "", "", 200),
         ("POST /api/v1/accounts/main/pause", "act-token", json, "{\"reason\":\"x\"}", 200),

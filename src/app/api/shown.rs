@@ -1,7 +1,7 @@
 //! Rows of Postgres as the API shows them, and its filters as Postgres takes them.
 
 use crate::store::operate::{ReplayInfo, ReplayedJob};
-use crate::store::query::{AttemptInfo, JobFilter, JobInfo, ReceiptInfo, RejectionSummary, ReplyInfo};
+use crate::store::query::{AttemptInfo, JobFilter, JobInfo, ReceiptInfo, RejectionSummary, ReplyInfo, SuppressionInfo};
 use crate::web::api::model;
 use crate::web::api::port::Filter;
 
@@ -34,6 +34,11 @@ pub(super) fn replayed_job(row: ReplayedJob) -> model::ReplayedJob {
 pub(super) fn rejection(row: RejectionSummary) -> model::Rejection {
     let RejectionSummary { id, reason, detail, bytes, received_at, retried_at } = row;
     model::Rejection { id, reason, detail, bytes, received_at, retried_at }
+}
+
+pub(super) fn suppression(row: SuppressionInfo) -> model::Suppression {
+    let SuppressionInfo { mobile, reason, added_by, added_at } = row;
+    model::Suppression { mobile, reason, added_by, added_at }
 }
 
 pub(super) fn job(info: JobInfo) -> model::Job {

@@ -190,15 +190,15 @@ impl<'a> Fields<'a> {
         found.ok_or_else(|| self.wrong(name, &format!("a string, or an array of 1 to {most} strings, without NUL")))
     }
 
-    /// An array of up to `most` whole numbers.
+    /// An array of 1 to `most` whole numbers.
     pub fn numbers(&mut self, name: &str, most: usize) -> Result<Vec<i64>, Problem> {
         let raw = self.raw.iter().find(|(field, _)| field == name).map(|(_, raw)| *raw);
         match (self.take(name), raw) {
             (None, _) => Some(Vec::new()),
-            (Some(Json::List(items)), Some(raw)) if items.len() <= most => serde_json::from_str(raw).ok(),
+            (Some(Json::List(items)), Some(raw)) if (1..=most).contains(&items.len()) => serde_json::from_str(raw).ok(),
             _ => None,
         }
-        .ok_or_else(|| self.wrong(name, &format!("an array of up to {most} whole numbers")))
+        .ok_or_else(|| self.wrong(name, &format!("an array of 1 to {most} whole numbers")))
     }
 
     /// The fields of an object.

@@ -13,6 +13,7 @@ mod query;
 mod rejections;
 mod reload;
 mod replays;
+mod suppressions;
 pub mod tokens;
 
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(super) fn routes(api: Api) -> Router {
         .route("/accounts/{name}/resume", post(accounts::resume))
         .route("/rejections", get(rejections::list))
         .route("/rejections/retry", post(rejections::retry))
+        .route("/suppressions", get(suppressions::list).post(suppressions::add))
+        .route("/suppressions/remove", post(suppressions::remove))
         .route("/reload", post(reload::reload))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)

@@ -180,6 +180,51 @@ pub struct AccountChange {
     pub changed: bool,
 }
 
+/// A number that wants no bulk messages.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Suppression {
+    /// Eleven digits.
+    pub mobile: String,
+    /// The word that the person sent, or what an operator wrote.
+    pub reason: String,
+    /// `reply`, or the operator.
+    pub added_by: String,
+    /// Since when.
+    pub added_at: DateTime<Utc>,
+}
+
+/// One page of the suppressed numbers, the one added last first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SuppressionPage {
+    /// The numbers.
+    pub suppressions: Vec<Suppression>,
+    /// For the next page, as `cursor`; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Whom to suppress, or not any more.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuppressionOrder {
+    /// The number, whole.
+    #[schema(min_length = 11, max_length = 32)]
+    pub mobile: String,
+    /// In your own words; kept in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SuppressionChange {
+    /// The number, masked.
+    pub mobile: String,
+    /// As it is now.
+    pub suppressed: bool,
+    /// False where it was so already.
+    pub changed: bool,
+}
+
 /// A refused message; the message itself is shown by `dispatcher rejections show`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Rejection {

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{accounts, jobs, publish, rejections, reload, replays};
+use super::{accounts, jobs, publish, rejections, reload, replays, suppressions};
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_json().unwrap_or_default());
 
@@ -32,6 +32,9 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_j
         accounts::resume,
         rejections::list,
         rejections::retry,
+        suppressions::list,
+        suppressions::add,
+        suppressions::remove,
         reload::reload,
     ),
     security(("token" = [])),

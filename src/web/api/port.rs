@@ -171,6 +171,10 @@ pub trait Backend: Send + Sync {
     fn rejections(&self, page: RefusedPage) -> Answer<'_, model::RejectionPage>;
     /// Publishes refused messages again, 1,000 at most, or says what it would do.
     fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried>;
+    /// A page of the numbers that want no bulk messages.
+    fn suppressions(&self, limit: u32, cursor: Option<String>) -> Answer<'_, model::SuppressionPage>;
+    /// Puts a number on that list, or takes it off. False where it was so already.
+    fn set_suppressed(&self, act: Act, mobile: Mobile, suppressed: bool) -> Answer<'_, bool>;
     /// All accounts, by name.
     fn accounts(&self) -> Answer<'_, model::AccountList>;
     /// Pauses an account, or ends its pause. False if it was so already.

@@ -98,6 +98,19 @@ fn take_refused(page: &mut RefusedPage, name: &str, value: &str) -> Result<(), S
     Ok(())
 }
 
+/// Limit and cursor of a list without filters.
+pub(super) fn plain_page(query: &str) -> Result<(u32, Option<String>), Problem> {
+    let (mut most, mut cursor) = (LIMIT, None);
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "limit" => most = limit(&value).map_err(|problem| bad(format!("`limit` {problem}")))?,
+            "cursor" => cursor = Some(value.into_owned()),
+            _ => return Err(bad("a parameter is not known: use limit, cursor")),
+        }
+    }
+    Ok((most, cursor))
+}
+
 /// The words for `reason`.
 pub(super) fn reasons() -> String {
     RejectReason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")

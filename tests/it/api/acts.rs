@@ -83,3 +83,27 @@ async fn an_account_is_paused_and_resumed_by_hand() {
     becomes("operations", 2, async || stage.db.count("operations where actor = 'alice'").await).await;
     stage.finish().await;
 }
+
+#[tokio::test]
+async fn a_number_is_suppressed_and_let_go_again_on_record() {
+    let mut stage = Stage::new().await;
+    with_tokens(&mut stage);
+    stage.start().await;
+    let api = Client::of(&stage);
+    let order = json!({"mobile": "+86 138-0013-8000", "reason": "电话要求"});
+    let (status, done) = api.post("token-of-alice", "/suppressions", &order).await;
+    assert_eq!((status, done), (200, json!({"mobile": "138****8000", "suppressed": true, "changed": true})));
+    assert_eq!(api.post("token-of-alice", "/suppressions", &order).await.1["changed"], false);
+    assert_eq!(api.post("token-of-bob", "/suppressions", &order).await.0, 403);
+    let (status, list) = api.get("token-of-alice", "/suppressions").await;
+    assert_eq!((status, &list["suppressions"][0]["mobile"]), (200, &json!("13800138000")));
+    assert_eq!(api.get("token-of-bob", "/suppressions").await.0, 403, "who wants none is nobody's business");
+    let mut bulk = job("spared", "13800138000");
+    bulk["priority"] = "bulk".into();
+    assert_eq!(api.post("token-of-alice", "/jobs", &bulk).await.0, 202);
+    assert_eq!(stage.settled("spared", "failed").await.code, None);
+    assert_eq!(api.post("token-of-alice", "/suppressions/remove", &order).await.1["changed"], true);
+    assert_eq!(stage.db.count("suppressions").await, 0);
+    assert_eq!(stage.db.count("operations where actor = 'alice' and via = 'api' and reason = '电话要求'").await, 3);
+    stage.finish().await;
+}

@@ -335,7 +335,8 @@ pub trait Upkeep: Send + Sync + 'static {
     /// nothing but the last attempt of one job in doubt, that job is accepted under its smsid. The
     /// accounts of these jobs.
     fn end_doubts(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>>;
-    /// Deletes rejections and notes of operations from before `before`, so many of each at most; how many.
+    /// Deletes rejections, notes of operations and replays that ended before `before`, so many of each at most;
+    /// how many rows.
     fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
     /// Makes sure that a row exists for each account, and reads them all.
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>>;

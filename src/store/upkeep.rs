@@ -105,8 +105,22 @@ impl Store {
                  select id from operations where at < $1 order by at limit $2 for update skip locked
              ), done as (
                  delete from operations o using old_operations old where o.id = old.id returning o.id
+             ), old_replay as (
+                 select id from replays where finished_at < $1 order by id limit 1 for update skip locked
+             ), old_jobs as (
+                 select replay_id, position from replay_jobs
+                 where replay_id = (select id from old_replay)
+                 order by position limit $2
+             ), replayed as (
+                 delete from replay_jobs r using old_jobs old
+                 where r.replay_id = old.replay_id and r.position = old.position returning r.position
+             ), ended as (
+                 -- With the last of its jobs.
+                 delete from replays r using old_replay old
+                 where r.id = old.id and (select count(*) from old_jobs) < $2 returning r.id
              )
-             select (select count(*) from refused) + (select count(*) from done)",
+             select (select count(*) from refused) + (select count(*) from done) + (select count(*) from replayed)
+                 + (select count(*) from ended)",
         )
         .bind(before)
         .bind(i64::from(limit))

@@ -1,4 +1,4 @@
-//! What is old goes: settled jobs with their attempts, what ihuyi said of them, rejections, notes of operations.
+//! What is old goes: settled jobs with their attempts, what ihuyi said of them, rejections, notes of operations, replays.
 //! In small batches, one at a time, that never hold up sending.
 
 use std::time::Duration;

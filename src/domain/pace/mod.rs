@@ -528,17 +528,23 @@ impl Pacer {
         }
     }
 
-    /// Where parked jobs could be released to, now.
+    /// Where parked jobs could be released to, now. While the circuit is open one alone, and only where nobody
+    /// is in memory who could probe: else a backlog would wait for a newcomer.
     pub fn rooms(&mut self, now: Tick) -> Vec<Room> {
         let mut rooms = Vec::new();
-        if self.circuit.is_open() {
+        let is_open = self.circuit.is_open();
+        if is_open && !(self.entries.is_empty() && self.circuit.admits(now)) {
             return rooms;
         }
         for (index, account) in self.accounts.iter_mut().enumerate() {
             for priority in Priority::ALL.iter().copied() {
                 let jobs = account.room(priority, now);
                 if jobs > 0 && account.take_suspicion(priority) {
+                    let jobs = if is_open { 1 } else { jobs };
                     rooms.push(Room { account: index, priority, jobs });
+                    if is_open {
+                        return rooms;
+                    }
                 }
             }
         }

@@ -382,6 +382,22 @@ fn an_open_circuit_holds_jobs_and_probes_with_one() {
 }
 
 #[test]
+fn with_nobody_in_memory_one_of_the_backlog_probes() {
+    let mut world = World::new(100, 100);
+    (0..5).for_each(|_| {
+        world.pacer.circuit.failed(world.now);
+    });
+    world.pacer.add_backlog(OTHER, Priority::Bulk, 10);
+    assert!(world.pacer.rooms(world.now).is_empty(), "not yet");
+    world.now += Duration::from_secs(1);
+    let room = Room { account: OTHER, priority: Priority::Bulk, jobs: 1 };
+    assert_eq!(world.pacer.rooms(world.now), [room]);
+    let newcomer = world.next_request(1);
+    world.pacer.enter(newcomer, world.now);
+    assert!(world.pacer.rooms(world.now).is_empty(), "another probes");
+}
+
+#[test]
 fn the_end_of_one_accounts_probe_wakes_the_other_accounts() {
     for answered in [false, true] {
         let mut world = World::new(100, 100);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use dispatcher::dispatch::ports::Upkeep;
 use dispatcher::simulator::Scripted;
 use serde_json::{Value, json};
 
@@ -293,5 +294,22 @@ async fn a_filter_that_names_nothing_chooses_nothing() {
         assert_eq!(api.post("token-of-alice", "/replays", &json!({"filter": filter})).await.0, 422, "{filter}");
     }
     assert_eq!(stage.db.count("replays").await, 0);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_over_long_ago_goes_in_parts() {
+    let stage = with_failures(3).await;
+    let api = Client::of(&stage);
+    let begun = api.post("token-of-alice", "/replays", &json!({"filter": {"state": "failed"}})).await.1;
+    replay(&api, &begun["id"], "done").await;
+    let store = dispatcher::store::Store::new(&stage.db.url.clone().into(), 2, Duration::from_secs(1)).unwrap();
+    let (past, future) = (chrono::Utc::now() - Duration::from_secs(60), chrono::Utc::now() + Duration::from_secs(60));
+    assert_eq!(store.prune_records(past, 2).await.unwrap(), 0);
+    // Two of its jobs and a note of the operation; then the last with the replay itself.
+    assert_eq!(store.prune_records(future, 2).await.unwrap(), 3);
+    assert_eq!(store.prune_records(future, 2).await.unwrap(), 2);
+    assert_eq!(stage.db.count("replays").await + stage.db.count("replay_jobs").await, 0);
+    store.close().await;
     stage.finish().await;
 }

@@ -51,6 +51,7 @@
 //! | what operators do to rows | `store/operate`, and `store/replaying.rs` for what follows |
 //! | a periodic duty | `dispatch::duties`, a file each |
 //! | what `jobs show` tells of a job | [`explain`] |
+//! | what anybody may see of a job | [`domain::privacy`] |
 //! | what systemd is told | [`systemd`] |
 //! | alerts, dashboards, runbook, deployment | `deploy/` |
 //! | what a trace tells of a job | `dispatch/trace.rs`; how it leaves: [`telemetry::traces`] |
@@ -66,7 +67,7 @@
 //! [`Pacer`](domain::pace::Pacer), first at its number's limiter, then at its account's; but a job whose message
 //! has come again five times is parked at once, before the queue's delivery limit gives up on it.
 //!
-//! From here on the job has a task of its own, [`Desk::deliver`](dispatch::Desk::deliver), a line a step:
+//! From here on the job has a task of its own, [`Desk::carry`](dispatch::Desk::carry), a line a step:
 //!
 //! 1. [turn](dispatch::Desk::turn): wait until the pacer says [`Go`](domain::pace::Turn::Go); or
 //!    [`Park`](domain::pace::Turn::Park), because the turn is more than

@@ -112,6 +112,7 @@ pub(super) fn settings(config: &Config, tempo: Tempo) -> Settings {
     Settings {
         rules: rules(config),
         accounts: accounts.collect(),
+        prefetch: usize::from(config.rabbitmq.prefetch),
         mobile: Bucket { period: config.limits.mobile.period(), burst: config.limits.mobile_burst },
         number_limited: !config.limits.windows.is_empty(),
         quiet: config.limits.quiet,

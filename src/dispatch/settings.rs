@@ -31,6 +31,8 @@ pub struct Settings {
     pub rules: Rules,
     /// The accounts, in the order of their index.
     pub accounts: Vec<AccountSettings>,
+    /// Messages of each priority that RabbitMQ gives out at a time.
+    pub prefetch: usize,
     /// Every number's bucket.
     pub mobile: Bucket,
     /// Postgres counts what a number gets over long windows.

@@ -77,7 +77,7 @@ impl Story {
         let kills = if mild { 0 } else { rng.usize(..4) };
         let max_attempts = rng.u32(2..5);
         let policy = Policy::draw(seed);
-        Story {
+        let mut story = Story {
             seed,
             letters: letters(&mut rng, crate::world::epoch(), TROUBLE.mul_f64(0.7)),
             settings: Settings {
@@ -95,7 +95,9 @@ impl Story {
             slots,
             prefetch: rng.usize(2..20),
             rng,
-        }
+        };
+        story.settings.prefetch = story.prefetch;
+        story
     }
 }
 
@@ -147,6 +149,7 @@ fn settings(rng: &mut fastrand::Rng, max_attempts: u32) -> Settings {
             templates: Default::default(),
         },
         accounts,
+        prefetch: 1,
         mobile: Bucket { period: Duration::from_secs(1), burst: 1 },
         number_limited: false,
         quiet: QuietHours::default(),

@@ -18,6 +18,9 @@ const ROOM_LIMIT: usize = 2_000;
 const COMMIT_SECONDS: f64 = 0.02;
 /// See [`Account::line`].
 const LINE_SECONDS: f64 = 0.25;
+/// Released jobs suffice for so long at least, however little room in memory there is: they are
+/// released a few times a second.
+const AHEAD_SECONDS: f64 = 0.5;
 /// A released job that has not come back after this long is no longer counted as on its way.
 const TRANSIT: Duration = Duration::from_secs(5);
 
@@ -43,6 +46,8 @@ pub(super) struct Account {
     pub mode: Mode,
     pub refusals: Refusals,
     pub ready: [VecDeque<Ticket>; 3],
+    /// Jobs in memory that their numbers still hold back.
+    pub in_lanes: [usize; 3],
     pub in_flight: u32,
     /// Of those, claimed and not yet departed.
     undeparted: u32,
@@ -101,6 +106,7 @@ impl Account {
             mode: Mode::Active,
             refusals: Refusals::new(pace.refusals),
             ready: Default::default(),
+            in_lanes: [0; 3],
             in_flight: 0,
             undeparted: 0,
             passed_over: [0; 3],
@@ -203,12 +209,26 @@ impl Account {
         (capacity - higher).max(capacity / 10.0)
     }
 
-    /// How long a newcomer of `priority` would wait here: behind its own and the higher ones, but
-    /// never longer than with every tenth token.
+    /// How long a newcomer of `priority` would wait here that its number does not hold back: behind its own
+    /// and the higher ones, but never longer than with every tenth token.
     pub fn wait(&self, priority: Priority, now: Tick) -> Duration {
+        self.wait_behind(std::array::from_fn(|p| self.ready[p].len()), priority, now)
+    }
+
+    /// The same behind all that is in memory, as if nobody's number held him back.
+    pub fn wait_behind_all(&self, priority: Priority, now: Tick) -> Duration {
+        self.wait_behind(std::array::from_fn(|p| self.ready[p].len() + self.in_lanes[p]), priority, now)
+    }
+
+    /// Jobs of `priority` that wait in memory, for their number or for the account.
+    pub fn waiting(&self, priority: Priority) -> usize {
+        self.ready[priority.index()].len() + self.in_lanes[priority.index()]
+    }
+
+    fn wait_behind(&self, lines: [usize; 3], priority: Priority, now: Tick) -> Duration {
         let (own, capacity) = (priority.index(), self.capacity(now));
-        let ahead = self.ready[own].len() as f64;
-        let higher: usize = self.ready[..own].iter().map(VecDeque::len).sum();
+        let ahead = lines[own] as f64;
+        let higher: usize = lines[..own].iter().sum();
         let seconds = (ahead / self.share(own, now) + higher as f64 / capacity).min((ahead + 1.0) * 10.0 / capacity);
         self.plan.next_token().saturating_sub(now) + Duration::from_secs_f64(seconds.min(1e9))
     }
@@ -216,14 +236,15 @@ impl Account {
     /// About when a job would have its turn that parks behind all of its priority.
     pub fn slot(&self, priority: Priority, now: Tick) -> Tick {
         let behind = self.parked[priority.index()].count as f64 / self.share(priority.index(), now);
-        now + self.wait(priority, now) + Duration::from_secs_f64(behind.min(1e9))
+        now + self.wait_behind_all(priority, now) + Duration::from_secs_f64(behind.min(1e9))
     }
 
-    /// How many parked jobs of `priority` could have their turn within the horizon.
-    pub fn room(&self, priority: Priority, now: Tick) -> usize {
+    /// How many parked jobs of `priority` could have their turn within the horizon, in memory for
+    /// `most` jobs.
+    pub fn room(&self, priority: Priority, most: usize, now: Tick) -> usize {
         let parked = &self.parked[priority.index()];
         let in_transit = if now < parked.released_at + TRANSIT { parked.in_transit } else { 0 };
-        let taken = self.ready[priority.index()].len() + in_transit;
+        let taken = self.waiting(priority) + in_transit;
         match self.mode {
             Mode::Paused | Mode::Probing { out: true } => return 0,
             Mode::Probing { out: false } => {
@@ -232,8 +253,10 @@ impl Account {
             Mode::Active => {}
         }
         let Some(left) = (now + HORIZON).checked_sub(self.plan.next_token().max(now)) else { return 0 };
-        let tokens = (left.as_secs_f64() * self.share(priority.index(), now)).floor() as usize + 1;
-        tokens.min(ROOM_LIMIT).saturating_sub(taken)
+        let share = self.share(priority.index(), now);
+        let tokens = (left.as_secs_f64() * share).floor() as usize + 1;
+        let most = most.max((share * AHEAD_SECONDS) as usize);
+        tokens.min(ROOM_LIMIT).min(most).saturating_sub(taken)
     }
 
     /// There may be parked jobs of `priority` that are not counted.
@@ -311,8 +334,8 @@ mod tests {
         (0..100).for_each(|t| account.ready[2].push_back(t));
         assert_eq!(account.wait(Priority::Bulk, now).as_millis(), 1_000);
         assert_eq!(account.wait(Priority::High, now), Duration::ZERO);
-        assert_eq!(account.room(Priority::High, now), 201);
-        assert_eq!(account.room(Priority::Bulk, now), 101);
+        assert_eq!(account.room(Priority::High, usize::MAX, now), 201);
+        assert_eq!(account.room(Priority::Bulk, usize::MAX, now), 101);
     }
 
     #[test]
@@ -321,11 +344,11 @@ mod tests {
         let now = Duration::from_secs(1);
         account.mode = Mode::Paused;
         account.ready[0].push_back(1);
-        assert_eq!((account.room(Priority::High, now), account.next(now)), (0, Err(None)));
+        assert_eq!((account.room(Priority::High, usize::MAX, now), account.next(now)), (0, Err(None)));
         account.mode = Mode::Probing { out: false };
-        assert_eq!(account.room(Priority::High, now), 0, "one waits already");
+        assert_eq!(account.room(Priority::High, usize::MAX, now), 0, "one waits already");
         assert_eq!(account.next(now), Ok(1));
-        assert_eq!(account.room(Priority::High, now), 0);
+        assert_eq!(account.room(Priority::High, usize::MAX, now), 0);
         assert_eq!(account.mode, Mode::Probing { out: true });
     }
 

@@ -39,6 +39,10 @@ use tail::{Place, Tails};
 
 /// A job whose turn is further away than this is parked.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+/// While many wait in memory, jobs that would wait longer than this for their account are parked: the
+/// prefetch is for all accounts, and one account's backlog must not hold up what stands behind it in
+/// RabbitMQ. An account that is through with its jobs sooner is no slower than Postgres would be.
+const CROWDED: Duration = Duration::from_millis(250);
 /// Parked jobs are released when their turn is this close.
 pub const HORIZON: Duration = Duration::from_secs(2);
 /// A released job is parked again only beyond this: it was let out for its turn, and when that comes
@@ -103,6 +107,8 @@ pub struct Pacer {
     by_outcome: bool,
     /// How long a claim takes, averaged.
     claim_seconds: f64,
+    /// So many waiting jobs of one priority are many.
+    crowd: usize,
 }
 
 impl Pacer {
@@ -122,7 +128,14 @@ impl Pacer {
             told: Vec::new(),
             by_outcome: false,
             claim_seconds: 0.0,
+            crowd: usize::MAX,
         }
+    }
+
+    /// From now on several accounts share room in memory for so many jobs of each priority: no account
+    /// fills more than half of it for long.
+    pub fn share_memory(&mut self, jobs: usize) {
+        self.crowd = (jobs / 2).max(1);
     }
 
     /// From now on a number's next job waits until the outcome of the one before is committed
@@ -150,6 +163,7 @@ impl Pacer {
         }
         let mobile = request.mobile.as_u64();
         self.lanes.entry(mobile).or_default().waiting[priority.index()].push_back(ticket);
+        self.accounts[request.account].in_lanes[priority.index()] += 1;
         self.overtake(mobile, priority);
         self.advance_lane(mobile, now);
     }
@@ -165,6 +179,7 @@ impl Pacer {
         entry.stage = Stage::Mobile;
         self.accounts[behind.account].ready[behind.priority.index()].retain(|ticket| *ticket != behind.ticket);
         lane.waiting[behind.priority.index()].push_front(behind.ticket);
+        self.accounts[behind.account].in_lanes[behind.priority.index()] += 1;
         lane.ahead = None;
         self.mobiles.refund(mobile);
     }
@@ -204,12 +219,21 @@ impl Pacer {
             // It stays in memory, and its successors in RabbitMQ, until the gateway is back.
             return None;
         }
-        let patience = if request.standing == Standing::Released { LENIENCE } else { PATIENCE };
+        let (patience, crowded) = match request.standing {
+            Standing::Released => (LENIENCE, LENIENCE),
+            Standing::New | Standing::Before if self.is_crowded(request.priority) => (PATIENCE, CROWDED),
+            Standing::New | Standing::Before => (PATIENCE, PATIENCE),
+        };
         let slot = self.mobile_slot(request, now);
         if slot > now + patience {
             return Some(by_number(slot));
         }
-        (account.wait(request.priority, now) > patience).then(by_account)
+        (account.wait_behind_all(request.priority, now) > crowded).then(by_account)
+    }
+
+    /// Do so many jobs of `priority` wait in memory that there could be no room for another account's?
+    fn is_crowded(&self, priority: Priority) -> bool {
+        self.crowd <= self.accounts.iter().map(|account| account.waiting(priority)).sum()
     }
 
     /// Between two slots of a number: its period, and a little more, so that the small delays on
@@ -258,6 +282,7 @@ impl Pacer {
         entry.mobile_granted = due;
         entry.entered_account = now;
         let Request { ticket, account, priority, .. } = entry.request;
+        self.accounts[account].in_lanes[priority.index()] -= 1;
         self.accounts[account].ready[priority.index()].push_back(ticket);
         self.advance_account(account, now);
     }
@@ -503,6 +528,7 @@ impl Pacer {
             self.mobiles.refund(mobile);
         } else if let Some(lane) = self.lanes.get_mut(&mobile) {
             lane.waiting[request.priority.index()].retain(|other| *other != ticket);
+            self.accounts[request.account].in_lanes[request.priority.index()] -= 1;
         }
         match turn {
             Turn::Park(park) => self.park(ticket, park, now),
@@ -536,9 +562,10 @@ impl Pacer {
         if is_open && !(self.entries.is_empty() && self.circuit.admits(now)) {
             return rooms;
         }
+        let shares: [usize; 3] = std::array::from_fn(|priority| self.share_of_memory(priority));
         for (index, account) in self.accounts.iter_mut().enumerate() {
             for priority in Priority::ALL.iter().copied() {
-                let jobs = account.room(priority, now);
+                let jobs = account.room(priority, shares[priority.index()], now);
                 if jobs > 0 && account.take_suspicion(priority) {
                     let jobs = if is_open { 1 } else { jobs };
                     rooms.push(Room { account: index, priority, jobs });
@@ -549,6 +576,12 @@ impl Pacer {
             }
         }
         rooms
+    }
+
+    /// Released jobs of a priority that each account with a backlog may have in memory.
+    fn share_of_memory(&self, priority: usize) -> usize {
+        let backlogs = self.accounts.iter().filter(|account| account.parked[priority].count > 0).count();
+        self.crowd / backlogs.max(1)
     }
 
     /// `released` jobs were found for a room.

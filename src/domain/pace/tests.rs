@@ -229,6 +229,39 @@ fn a_backlog_of_one_account_holds_up_neither_high_jobs_nor_another_account() {
 }
 
 #[test]
+fn a_backlog_that_its_numbers_hold_back_after_a_takeover_does_not_fill_the_memory() {
+    let mut world = World::new(100, 100);
+    world.now = Tick::ZERO;
+    (0..5_000).for_each(|n| {
+        world.publish(n, MAIN, Priority::Bulk);
+    });
+    assert!(world.pacer.len() <= 210, "{}", world.pacer.len());
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.sent.len(), 5_000, "every token is used");
+}
+
+#[test]
+fn a_backlog_of_a_fast_account_leaves_room_in_memory() {
+    let mut world = World::new(1_000, 1_000);
+    world.pacer.share_memory(1_000);
+    (0..6_000).for_each(|n| {
+        world.publish(n, MAIN, Priority::Bulk);
+    });
+    for second in 0..6 {
+        assert!(world.pacer.len() <= 700, "{}", world.pacer.len());
+        let other = world.publish(90_000 + second, OTHER, Priority::Bulk);
+        world.run(Duration::from_millis(100));
+        assert!(world.sent.iter().any(|(_, request)| request.ticket == other));
+        world.run(Duration::from_millis(900));
+    }
+    world.run(Duration::from_secs(1));
+    let bulk = world.order(|r| r.account == MAIN);
+    assert_eq!(bulk.len(), 6_000, "every token is used");
+    assert!(is_sorted(&bulk));
+    assert!(world.parks.values().all(|parks| *parks <= 2));
+}
+
+#[test]
 fn high_jobs_at_full_rate_leave_one_token_in_ten() {
     let mut world = World::new(100, 100);
     (0..2_000).for_each(|n| {

@@ -288,8 +288,8 @@ pub async fn run(
             () = &mut stop => break false,
             // Whoever watches the process starts it again: half a daemon would only look well.
             _ = &mut app.beat => break true,
-            _ = hangup.recv() => drop(reload::take_up(&mut app, load()).await),
-            request = app.asked.next() => request.answer(reload::take_up(&mut app, load()).await),
+            _ = hangup.recv() => drop(reload::take_up(&mut app, &load).await),
+            request = app.asked.next() => request.answer(reload::take_up(&mut app, &load).await),
         }
     };
     if !failed {

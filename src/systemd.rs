@@ -1,4 +1,4 @@
-//! What a service manager is told: ready, stopping, alive, and a line on how it goes
+//! What a service manager is told: ready, reloading, stopping, alive, and a line on how it goes
 //! (<https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>). Without `NOTIFY_SOCKET`
 //! nobody is told; what is vital is watched all the same.
 //!
@@ -18,9 +18,15 @@ use tracing::{debug, error};
 /// Between two lines of status where no watchdog asks for more.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
-/// Started: configured, and its admin listener is bound. Telling it twice changes nothing.
+/// Started: configured, and its admin listener is bound. Or a reload has ended. Telling it twice changes nothing.
 pub fn ready() {
     tell("READY=1");
+}
+
+/// Another configuration is being taken up. [`ready`] must follow, whatever came of it.
+pub fn reloading() {
+    // With `Type=notify-reload` systemd waits for one that is not older than its signal.
+    tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_micros()));
 }
 
 /// Told to stop: the drain begins.
@@ -89,6 +95,16 @@ fn watchdog() -> Option<Duration> {
     let meant = variable("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
     let limit = variable("WATCHDOG_USEC")?.parse().ok().filter(|micros| *micros > 0)?;
     meant.then_some(Duration::from_micros(limit))
+}
+
+/// The clock that systemd compares by, which [`std::time::Instant`] keeps to itself; 0 if it cannot be read.
+fn monotonic_micros() -> i64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a timespec that the call may write to.
+    match unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) } {
+        0 => now.tv_sec * 1_000_000 + now.tv_nsec / 1_000,
+        _ => 0,
+    }
 }
 
 fn tell(state: &str) {

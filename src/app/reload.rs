@@ -8,6 +8,7 @@ use tracing::{error, info};
 
 use super::App;
 use crate::config::{Config, Problems};
+use crate::systemd;
 
 /// For what a reload does besides waiting for the wire.
 const MARGIN: Duration = Duration::from_secs(15);
@@ -67,8 +68,15 @@ impl Request {
     }
 }
 
-/// A bad configuration changes nothing and says so.
-pub(super) async fn take_up(app: &mut App, loaded: Result<Config, Problems>) -> Reloaded {
+/// A bad configuration changes nothing and says so. The service manager hears when it begins and ends.
+pub(super) async fn take_up(app: &mut App, load: impl Fn() -> Result<Config, Problems>) -> Reloaded {
+    systemd::reloading();
+    let reloaded = try_to(app, load()).await;
+    systemd::ready();
+    reloaded
+}
+
+async fn try_to(app: &mut App, loaded: Result<Config, Problems>) -> Reloaded {
     let config = loaded.map_err(|problems| {
         problems.iter().for_each(|problem| error!(%problem, "the new configuration is wrong: nothing was changed"));
         problems.iter().map(ToString::to_string).collect::<Vec<_>>()

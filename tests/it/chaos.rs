@@ -12,4 +12,5 @@ mod storm;
 
 // What they share.
 mod books;
+mod disk;
 mod node;

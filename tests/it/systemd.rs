@@ -1,5 +1,7 @@
 //! What the built binary tells a service manager, over a socket as systemd gives it.
 
+use std::path::Path;
+
 use tokio::net::UnixDatagram;
 
 use crate::support::process::{Process, free_address};
@@ -19,27 +21,31 @@ impl Manager {
     }
 
     fn process(&self, stage: &Stage) -> Process {
+        self.process_with(stage, Path::new("/dev/null"))
+    }
+
+    fn process_with(&self, stage: &Stage, config: &Path) -> Process {
         let path = self.folder.path().join("notify").display().to_string();
         let mut environment = stage.environment();
         environment.push(("NOTIFY_SOCKET".to_owned(), path));
         environment.push(("WATCHDOG_USEC".to_owned(), "500000".to_owned()));
-        Process::run(&environment, free_address())
+        Process::run_with(config, &environment, free_address())
     }
 
-    /// Reads until a message has this line, or a line that begins with it.
-    async fn hears(&self, wanted: &str) {
+    /// Reads until a message has this line, or a line that begins with it, and returns the message.
+    async fn hears(&self, wanted: &str) -> String {
         let mut buffer = [0; 4096];
         let listen = async {
             loop {
                 let read = self.socket.recv(&mut buffer).await.unwrap();
                 let text = String::from_utf8_lossy(&buffer[..read]);
                 if text.lines().any(|line| line.starts_with(wanted)) {
-                    return;
+                    return text.into_owned();
                 }
             }
         };
         let heard = tokio::time::timeout(std::time::Duration::from_secs(30), listen).await;
-        heard.unwrap_or_else(|_| panic!("the service manager is not told {wanted}"));
+        heard.unwrap_or_else(|_| panic!("the service manager is not told {wanted}"))
     }
 }
 
@@ -56,6 +62,29 @@ async fn the_service_manager_hears_of_start_life_and_stop() {
     let (status, log) = process.terminate().await;
     assert_eq!(status.code(), Some(0), "{log}");
     manager.hears("STOPPING=1").await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn the_service_manager_hears_when_a_reload_begins_and_ends() {
+    let (stage, manager) = (Stage::new().await, Manager::new());
+    stage.migrate().await;
+    let config = manager.folder.path().join("dispatcher.toml");
+    std::fs::write(&config, "").unwrap();
+    let process = manager.process_with(&stage, &config);
+    manager.hears("READY=1").await;
+    manager.hears("STATUS=consuming").await;
+    for toml in ["drain_timeout = \"7s\"", "drain_timeout = \"soon\""] {
+        std::fs::write(&config, toml).unwrap();
+        process.signal("-HUP").await;
+        let message = manager.hears("RELOADING=1").await;
+        let line = message.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+        let micros: u64 = line.and_then(|micros| micros.parse().ok()).unwrap_or_else(|| panic!("no time: {message}"));
+        assert!(micros > 0);
+        manager.hears("READY=1").await;
+    }
+    let (status, log) = process.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
     stage.finish().await;
 }
 

@@ -207,7 +207,7 @@ pub struct SuppressionPage {
 #[serde(deny_unknown_fields)]
 pub struct SuppressionOrder {
     /// The number, whole.
-    #[schema(min_length = 11, max_length = 32)]
+    #[schema(min_length = 11, max_length = 32, pattern = "^[-+ 0-9]*$", example = "13800138000")]
     pub mobile: String,
     /// In your own words; kept in `operations`.
     #[schema(min_length = 1, max_length = 500)]
@@ -277,7 +277,7 @@ pub struct RetryFilter {
     /// Received before.
     pub until: Option<DateTime<Utc>>,
     /// Of these numbers, up to 10,000.
-    #[schema(max_items = 10000)]
+    #[schema(min_items = 1, max_items = 10000)]
     pub id: Option<Vec<i64>>,
 }
 
@@ -414,13 +414,13 @@ pub struct ReplayOrder {
     /// Only say what would be done.
     pub dry_run: Option<bool>,
     /// How fast, `N/s`, `N/m`, `N/h` or `N/d`; `100/s` where it is left out.
-    #[schema(example = "10/s")]
+    #[schema(example = "10/s", pattern = "^[0-9]+/[smhd]$")]
     pub rate: Option<String>,
     /// So many go first; the others only once all of those are accepted.
     #[schema(maximum = 100000)]
     pub canary: Option<u32>,
     /// The jobs' new expiry: so long after they are sent again.
-    #[schema(example = "2h")]
+    #[schema(example = "2h", pattern = "^[0-9]+(ms|s|m|h|d)$")]
     pub expires_in: Option<String>,
     /// In your own words; kept with the replay and in `operations`.
     #[schema(min_length = 1, max_length = 500)]
@@ -432,7 +432,8 @@ pub struct ReplayOrder {
 #[serde(deny_unknown_fields)]
 pub struct ReplayFilter {
     /// `failed` where it is left out. `in_doubt`, `expired` and `cancelled` jobs only where they are named.
-    pub state: Option<Vec<String>>,
+    #[schema(min_items = 1)]
+    pub state: Option<Vec<ReplayableWord>>,
     /// With this last code of the gateway.
     pub code: Option<i64>,
     /// Of this account.
@@ -444,7 +445,7 @@ pub struct ReplayFilter {
     /// Last changed before.
     pub until: Option<DateTime<Utc>>,
     /// Of these ids, up to 10,000.
-    #[schema(max_items = 10000)]
+    #[schema(min_items = 1, max_items = 10000)]
     pub id: Option<Vec<String>>,
 }
 
@@ -513,18 +514,22 @@ pub enum PostedJobs {
 /// A job message with an optional priority. A field that is null counts as absent.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "id": "order-1", "mobile": "13800138000", "content": "您的订单已发货。", "priority": "high" }))]
 pub struct PostedJob {
     /// Your idempotency key, printable ASCII: one id is sent once.
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(min_length = 1, max_length = 128, pattern = "^[ -~]*$")]
     pub id: String,
-    /// A mainland number.
-    #[schema(example = "13800138000")]
+    /// A mainland number; `+86`, `0086`, `86`, blanks and dashes are taken away.
+    #[schema(example = "13800138000", min_length = 11, pattern = "^[-+ 0-9]*$")]
     pub mobile: String,
-    /// The text, without the signature; this, or the next two.
+    /// The text, without the signature; this, or the next two. At most `gateway.content_max` characters.
+    #[schema(min_length = 1, max_length = 1000, pattern = r"^[^\u0000]*$")]
     pub content: Option<String>,
     /// ihuyi's template.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[ -~]*$")]
     pub template_id: Option<String>,
     /// The template's values, none with `|` in it.
+    #[schema(min_items = 1)]
     pub variables: Option<Vec<String>>,
     /// A configured account.
     pub account: Option<String>,
@@ -532,13 +537,49 @@ pub struct PostedJob {
     pub not_before: Option<DateTime<Utc>>,
     /// Not submitted later.
     pub expires_at: Option<DateTime<Utc>>,
-    /// `hold` or `resend`.
-    pub on_unknown: Option<String>,
+    /// What to do when nobody can know whether ihuyi took it.
+    pub on_unknown: Option<OnUnknownWord>,
     /// Your own data, at most 4 KiB.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<String>,
-    /// `high`, `normal` or `bulk`.
-    pub priority: Option<String>,
+    /// Its queue; `normal` where it is left out.
+    pub priority: Option<PriorityWord>,
+}
+
+/// The words of `on_unknown`.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum OnUnknownWord {
+    /// It stays in doubt.
+    Hold,
+    /// It is sent again.
+    Resend,
+}
+
+/// The words of `priority`.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum PriorityWord {
+    /// Ahead of the others.
+    High,
+    /// In between.
+    Normal,
+    /// Behind the others.
+    Bulk,
+}
+
+/// The states of jobs that can be sent again.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum ReplayableWord {
+    /// Refused for good, or its attempts are used up.
+    Failed,
+    /// Nobody knows whether ihuyi took it.
+    InDoubt,
+    /// Its time came first.
+    Expired,
+    /// Withdrawn by an operator.
+    Cancelled,
 }
 
 /// What any question may be answered with instead.

@@ -1,8 +1,8 @@
 //! A RabbitMQ of one test's own: one that may be killed, and whose alarms stop nobody else.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -23,7 +23,7 @@ impl Node {
         tokio::task::spawn_blocking(|| {
             let mut node = Node { folder: tempfile::tempdir().unwrap(), base: free_ports(), url: String::new() };
             node.run(&["up"]);
-            let environment = String::from_utf8(node.run(&["env"]).stdout).unwrap();
+            let environment = node.run(&["env"]);
             let url = environment.lines().find_map(|line| line.strip_prefix("export AMQP_URL=")).unwrap();
             node.url = url.replace('\\', "");
             node
@@ -55,14 +55,8 @@ impl Node {
         .unwrap()
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/local/services.sh");
-        let mut command = Command::new("bash");
-        command.arg(script).args(arguments).env_remove("AMQP_URL").env("DATABASE_URL", "postgres://not.ours");
-        command.env("LOCAL_DIR", self.folder.path()).env("LOCAL_PORT_BASE", self.base.to_string());
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        output
+    fn run(&self, arguments: &[&str]) -> String {
+        services(arguments, self.folder.path(), self.base, "DATABASE_URL")
     }
 }
 
@@ -77,8 +71,20 @@ impl Drop for Node {
     }
 }
 
+/// Runs the script, which keeps all in `folder` and takes ports from `base` on, and returns what it prints. It leaves
+/// alone the kind of service whose variable is `given`.
+pub fn services(arguments: &[&str], folder: &Path, base: u16, given: &str) -> String {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/local/services.sh");
+    let mut command = Command::new("bash");
+    command.arg(script).args(arguments).env_remove("AMQP_URL").env_remove("DATABASE_URL").env(given, "not ours");
+    command.env("LOCAL_DIR", folder).env("LOCAL_PORT_BASE", base.to_string());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Below the range from which the system takes ports for others.
-fn free_ports() -> u16 {
+pub fn free_ports() -> u16 {
     let free = |base: &u16| (*base..base + PORTS).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
     std::iter::repeat_with(|| fastrand::u16(20_000..27_000)).find(free).unwrap()
 }

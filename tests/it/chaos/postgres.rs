@@ -11,6 +11,9 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::books::{all_settled, balance, jobs};
+use super::disk::{Disk, Server};
+use crate::support::broker::TestBroker;
+use crate::support::db::TestDb;
 use crate::support::proxy::{self, Proxy};
 use crate::support::stage::{Stage, lenient};
 use crate::support::{becomes, eventually, service};
@@ -26,8 +29,12 @@ struct Failing {
 impl Failing {
     /// Jobs are on their way: some are done, so that the daemon's statements are known to the server.
     async fn under_load() -> Failing {
+        Failing::on(TestDb::create().await).await
+    }
+
+    async fn on(db: TestDb) -> Failing {
         let latency = Latency::Fixed(Duration::from_millis(20));
-        let mut stage = Stage::with(Options { latency, ..lenient() }).await;
+        let mut stage = Stage::of(TestBroker::connect().await, db, Options { latency, ..lenient() }).await;
         stage.set("accounts.main.rate", "200/s");
         stage.set("accounts.main.burst", "1");
         let (postgres, url) = proxy::before(&stage.db.url).await;
@@ -145,6 +152,33 @@ async fn a_full_disk_is_an_outage() {
     failing.unready("No space left on device").await;
     failing.answers_come_meanwhile().await;
     failing.stage.db.pool.execute("drop function full_disk cascade").await.unwrap();
+    failing.ends_rightly().await;
+}
+
+/// Not played: first its tables can take no more, then its log cannot, which ends the server.
+#[tokio::test]
+async fn a_server_that_ends_for_want_of_room_is_an_outage() {
+    let Some(disk) = Disk::of_mebibytes(160) else {
+        eprintln!("no file system can be mounted here: `a_full_disk_is_an_outage` stands alone");
+        return;
+    };
+    let server = Server::on(disk).await;
+    let failing = Failing::on(TestDb::on(server.url.clone()).await).await;
+    failing.with_requests_on_the_wire().await;
+    server.disk.fill();
+    failing.unready("No space left on device").await;
+    failing.answers_come_meanwhile().await;
+    // Each takes a new piece of the log, until there is no room for one.
+    let longer = "select pg_logical_emit_message(true, '', repeat('x', 1000000))";
+    eventually("the server ends", async || match sqlx::PgConnection::connect(&server.url).await {
+        Ok(mut connection) => Err(connection.execute(longer).await.err()),
+        // Not that it recovers, which it cannot without room either: nobody listens.
+        Err(sqlx::Error::Io(_)) => Ok(()),
+        Err(other) => Err(Some(other)),
+    })
+    .await;
+    server.disk.clear();
+    server.start_again().await;
     failing.ends_rightly().await;
 }
 

@@ -9,6 +9,7 @@ use super::{at_the_end, service, unique_name};
 
 /// An empty database, dropped in the end.
 pub struct TestDb {
+    server: String,
     name: String,
     /// For the daemon.
     pub url: String,
@@ -45,15 +46,19 @@ pub struct RejectionRow {
 impl TestDb {
     /// Creates it on the server of `DATABASE_URL`.
     pub async fn create() -> TestDb {
-        let server = service("DATABASE_URL");
+        TestDb::on(service("DATABASE_URL")).await
+    }
+
+    /// Creates it on this server.
+    pub async fn on(server: String) -> TestDb {
         let name = unique_name();
-        let mut admin = PgConnection::connect(&server).await.expect("Postgres of DATABASE_URL is reached");
+        let mut admin = PgConnection::connect(&server).await.expect("Postgres is reached");
         let sql = AssertSqlSafe(format!("create database {name}"));
         admin.execute(sql).await.expect("a database can be created");
-        let mut url = Url::parse(&server).expect("DATABASE_URL is a URL");
+        let mut url = Url::parse(&server).expect("it has a URL");
         url.set_path(&name);
         let pool = PgPoolOptions::new().max_connections(2).connect_lazy(url.as_str()).unwrap();
-        TestDb { name, url: url.into(), pool }
+        TestDb { server, name, url: url.into(), pool }
     }
 
     /// The job of that id.
@@ -126,7 +131,7 @@ impl TestDb {
 
 impl Drop for TestDb {
     fn drop(&mut self) {
-        let (server, name) = (service("DATABASE_URL"), self.name.clone());
+        let (server, name) = (self.server.clone(), self.name.clone());
         at_the_end(&format!("database {name}"), async move {
             let mut admin = PgConnection::connect(&server).await.map_err(|error| error.to_string())?;
             // By force: a daemon of a test that failed may hold connections.

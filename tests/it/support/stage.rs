@@ -99,9 +99,13 @@ impl Stage {
 
     /// The same, with a broker of one's own.
     pub async fn on(broker: TestBroker, options: Options) -> Stage {
+        Stage::of(broker, TestDb::create().await, options).await
+    }
+
+    /// The same, with a database of one's own too.
+    pub async fn of(broker: TestBroker, db: TestDb, options: Options) -> Stage {
         let accounts = options.accounts.clone();
         let gateway = Simulator::start(options).await.unwrap();
-        let db = TestDb::create().await;
         let settings = BTreeMap::new();
         let mut stage = Stage { db, broker, gateway, tempo: brisk(), settings, daemon: None, finished: false };
         for (index, account) in accounts.iter().enumerate() {

@@ -327,6 +327,14 @@ impl Upkeep for Lazy {
         self.inner.replay(limit)
     }
 
+    fn retries(&self, patience: Duration, limit: u32) -> Boxed<'_, Result<Option<Vec<Retry>>, LedgerError>> {
+        self.inner.retries(patience, limit)
+    }
+
+    fn retried<'a>(&'a self, rows: &'a [Retried]) -> Boxed<'a, Result<(), LedgerError>> {
+        self.inner.retried(rows)
+    }
+
     fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
         self.inner.replay_results()
     }

@@ -84,7 +84,7 @@ pub(super) async fn run(args: RejectionsArgs, config: &Config, as_json: bool) ->
     match args.command {
         RejectionsCommand::List(args) => list(args, &store, as_json).await,
         RejectionsCommand::Show(args) => show(args, &store, as_json).await,
-        RejectionsCommand::Retry(args) => retry::run(args, config, &store, as_json).await,
+        RejectionsCommand::Retry(args) => retry::run(args, &store, as_json).await,
     }
 }
 

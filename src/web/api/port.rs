@@ -110,6 +110,10 @@ pub struct RetryAsked {
     pub again: bool,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// How fast.
+    pub rate: Rate,
+    /// So many go first; the others only once none of those was refused again.
+    pub canary: u32,
 }
 
 /// What is to become of a replay.
@@ -169,7 +173,7 @@ pub trait Backend: Send + Sync {
     fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()>;
     /// One page of the refused messages, newest first; without the messages themselves.
     fn rejections(&self, page: RefusedPage) -> Answer<'_, model::RejectionPage>;
-    /// Publishes refused messages again, 1,000 at most, or says what it would do.
+    /// Begins to publish refused messages again, as a replay, or says what it would do.
     fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried>;
     /// A page of the numbers that want no bulk messages.
     fn suppressions(&self, limit: u32, cursor: Option<String>) -> Answer<'_, model::SuppressionPage>;

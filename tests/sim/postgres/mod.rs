@@ -265,6 +265,15 @@ impl Upkeep for Postgres {
         Box::pin(async { Ok(false) })
     }
 
+    /// Nobody retries what was refused.
+    fn retries(&self, _: Duration, _: u32) -> Boxed<'_, Result<Option<Vec<Retry>>, LedgerError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn retried<'a>(&'a self, _: &'a [Retried]) -> Boxed<'a, Result<(), LedgerError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
         Box::pin(async { Ok(()) })
     }

@@ -23,11 +23,12 @@ use crate::domain::job::Job;
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
 use crate::store::Store;
-use crate::store::operate::{Acted, Control, Controlled, Operator, ReplayOrder, RetryChoice, RetryOrder, Verdict, Via};
+use crate::store::operate::{Acted, Control, Controlled, JobAct, Operator, ReplayOrder, RetryChoice, RetryOrder, Via};
 use crate::store::query::{JobFilter, RejectionFilter};
 use crate::web::api::model;
 use crate::web::api::port::{
-    Act, Answer, Backend, PageOf, Refused, RefusedPage, ReplayAsked, ReplayPage, RetryAsked, Steer, Trouble,
+    Act, Answer, Backend, Many, ManyAsked, PageOf, Refused, RefusedPage, ReplayAsked, ReplayPage, RetryAsked, Steer,
+    Trouble,
 };
 use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 
@@ -35,6 +36,8 @@ use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// For RabbitMQ to confirm what is handed in.
 const CONFIRM: Duration = Duration::from_secs(10);
+/// Jobs that one call withdraws or resolves by a filter, at most: a second's work or two.
+const ACTS_AT_ONCE: u32 = 10_000;
 /// Calls to RabbitMQ under way at a time.
 const PUBLISHING: usize = 16;
 /// Calls to Postgres under way at a time, at most: the other connections are for sending.
@@ -181,7 +184,7 @@ impl Backend for Daemon {
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()> {
         let store = self.store.clone();
         self.postgres.apart(async move {
-            let acted = store.cancel_jobs(&operator(act), &[id], None).await?;
+            let acted = store.act_on_jobs(&operator(act), &JobAct::Cancel, &[id], None).await?;
             settled(&acted, "only a job that is waiting or queued can be withdrawn")
         })
     }
@@ -189,9 +192,32 @@ impl Backend for Daemon {
     fn resolve(&self, act: Act, id: String, sent: bool, smsid: Option<String>) -> Answer<'_, ()> {
         let store = self.store.clone();
         self.postgres.apart(async move {
-            let verdict = if sent { Verdict::Sent(smsid) } else { Verdict::NotSent };
-            let acted = store.resolve_jobs(&operator(act), &[id], &verdict, None).await?;
+            let what = if sent { JobAct::Sent(smsid) } else { JobAct::NotSent };
+            let acted = store.act_on_jobs(&operator(act), &what, &[id], None).await?;
             settled(&acted, "only a job in doubt can be resolved")
+        })
+    }
+
+    fn act_on_many(&self, act: Act, asked: ManyAsked) -> Answer<'_, model::ActedOn> {
+        let store = self.store.clone();
+        self.postgres.apart(async move {
+            let what = match asked.what {
+                Many::Cancel => JobAct::Cancel,
+                Many::Sent => JobAct::Sent(None),
+                Many::NotSent => JobAct::NotSent,
+            };
+            let mut filter = job_filter(asked.filter);
+            filter.states = what
+                .states(&filter.states)
+                .map_err(|problem| Trouble::Invalid(format!("`filter.state` holds {problem}")))?;
+            let by_state = store.count_jobs(&filter).await?;
+            let matched: i64 = by_state.values().sum();
+            let changed = match asked.dry_run {
+                true => 0,
+                false => store.act_on_many(&operator(act), &what, &filter, Some(ACTS_AT_ONCE)).await? as i64,
+            };
+            let left = if asked.dry_run { matched } else { (matched - i64::from(ACTS_AT_ONCE)).max(0) };
+            Ok(model::ActedOn { dry_run: asked.dry_run, matched, by_state, changed, left })
         })
     }
 

@@ -327,6 +327,70 @@ pub struct Published {
     pub ids: Vec<String>,
 }
 
+/// Jobs that are to be withdrawn.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelOrder {
+    /// Which jobs; at least one condition.
+    pub filter: JobsFilter,
+    /// Only say how many.
+    pub dry_run: Option<bool>,
+    /// In your own words; kept in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Doubts that are to be ended.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveOrder {
+    /// Which jobs; at least one condition.
+    pub filter: JobsFilter,
+    /// ihuyi took the messages: the jobs are `accepted`. Otherwise they are sent again.
+    pub sent: bool,
+    /// Only say how many.
+    pub dry_run: Option<bool>,
+    /// In your own words; kept in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Which jobs. All conditions must hold.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobsFilter {
+    /// In one of these states; where it is left out, in those for which the act makes sense.
+    pub state: Option<Vec<String>>,
+    /// With this last code of the gateway.
+    pub code: Option<i64>,
+    /// Of this account.
+    pub account: Option<String>,
+    /// To this number.
+    pub mobile: Option<String>,
+    /// Last changed then or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Last changed before.
+    pub until: Option<DateTime<Utc>>,
+    /// Of these ids, up to 10,000.
+    #[schema(max_items = 10000)]
+    pub id: Option<Vec<String>>,
+}
+
+/// What a filter found, and what was done.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ActedOn {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// Jobs that the filter found.
+    pub matched: i64,
+    /// How many in each state.
+    pub by_state: BTreeMap<String, i64>,
+    /// Jobs that were changed; others had gone elsewhere meanwhile.
+    pub changed: i64,
+    /// Jobs that are left for the next request.
+    pub left: i64,
+}
+
 /// A replay that was asked for, and what its filter found.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ReplayBegun {

@@ -77,7 +77,7 @@ fn asked(fields: &mut Fields) -> Result<ReplayAsked, Problem> {
     let rate = fields.text("rate", MAX_TEXT)?.map_or(Ok(Rate::per_second(replay::RATE)), |text| Rate::parse(&text));
     let expires_in = fields.text("expires_in", MAX_TEXT)?.map(|text| parse_duration(&text)).transpose();
     let expires_in = expires_in.map_err(|problem| invalid(format!("`expires_in`: {problem}")))?;
-    let mut filter = filter(&mut fields.object("filter", &FILTERS)?)?;
+    let mut filter = filter(fields)?;
     filter.states = replay::states(&filter.states, expires_in.is_some()).map_err(invalid)?;
     Ok(ReplayAsked {
         filter,
@@ -88,8 +88,12 @@ fn asked(fields: &mut Fields) -> Result<ReplayAsked, Problem> {
     })
 }
 
-/// A replay of everything that ever failed is more likely a mistake than a wish.
-fn filter(fields: &mut Fields) -> Result<Filter, Problem> {
+/// The field `filter`. Without a condition, it is more likely a mistake than a wish.
+pub(super) fn filter(fields: &mut Fields) -> Result<Filter, Problem> {
+    conditions(&mut fields.object("filter", &FILTERS)?)
+}
+
+fn conditions(fields: &mut Fields) -> Result<Filter, Problem> {
     if fields.is_empty() {
         return Err(invalid(format!("`filter` is empty: name which jobs by {}", FILTERS.join(", "))));
     }

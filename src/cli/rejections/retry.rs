@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep};
 use super::reason_parser;
 use crate::cli::exit::{Reported, WrongUsage};
 use crate::cli::table::clean;
-use crate::cli::{jobs, output, when, who};
+use crate::cli::{connect, jobs, output, when, who};
+use crate::config::Config;
 use crate::domain::job::Timestamp;
 use crate::domain::message::RejectReason;
 use crate::domain::rate::Rate;
@@ -84,7 +85,7 @@ struct Retried {
 }
 
 /// Begins the replay of what the flags choose, and waits for its end if that is near.
-pub(super) async fn run(args: RetryArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
+pub(super) async fn run(args: RetryArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let RetryArgs { ids, ids_file, refused_for: reason, since, until, again, rate, canary, dry_run, .. } = args;
     let ids = match ids_file {
         Some(file) => numbers(&jobs::ids_in(&file)?)?,
@@ -95,12 +96,13 @@ pub(super) async fn run(args: RetryArgs, store: &Store, as_json: bool) -> anyhow
         let problem = "name which messages: by number, --ids-file, --refused-for, --since or --until";
         return Err(WrongUsage(problem.into()).into());
     }
+    let store = connect::migrated_store(config).await?;
     let found = store.preview_retry(&choice).await?;
     let rate = rate.unwrap_or(Rate::per_second(replay::RATE)).each_second();
     let order = RetryOrder { choice, rate, canary };
     let begun = if dry_run { None } else { store.begin_retry(&who::operator(args.reason), &order).await? };
     let retried = match begun {
-        Some((id, matched)) => Some(wait(store, id, matched as f64 / rate).await?),
+        Some((id, matched)) => Some(wait(&store, id, matched as f64 / rate).await?),
         None => None,
     };
     say(&order.choice, &found, retried.as_ref(), as_json)

@@ -20,11 +20,11 @@ async fn failed(pg: &Pg, id: &str) {
     assert!(pg.record(id, 1, Outcome::Permanent, Next::Failed).await);
 }
 
-/// Every replay sends what it may send now.
+/// Every replay sends what it may send now: one that had nothing to send is due again after 200 ms.
 async fn step(pg: &Pg) {
     for _ in 0..20 {
         pg.upkeep.replay(100).await.unwrap();
-        tokio::time::sleep(TICK).await;
+        tokio::time::sleep(Duration::from_millis(15)).await;
     }
 }
 

@@ -1,13 +1,11 @@
 //! The composition root: the only file that knows every module. [`App::start`] builds the daemon
 //! from a checked configuration, [`App::stop`] takes it down in reverse; signals are [`run`]'s.
 
-mod again;
 mod api;
 mod parts;
 mod postgres;
 mod reload;
 
-pub(crate) use again::publish_again;
 pub(crate) use parts::client_options;
 
 use std::net::SocketAddr;

@@ -48,7 +48,7 @@
 //! | what a balance tells | [`domain::balance`], `dispatch/duties/balance.rs` |
 //! | what ihuyi may push, and the answer | `web/callbacks` |
 //! | the API | [`web::api`], and `app/api.rs` for what stands behind it |
-//! | what operators do to rows | `store/operate`, and `store/replaying.rs` for what follows |
+//! | what operators do to rows | `store/operate`, `store/replaying.rs` and `store/retrying.rs` for what follows |
 //! | a periodic duty | `dispatch::duties`, a file each |
 //! | what `jobs show` tells of a job | [`explain`] |
 //! | what anybody may see of a job | [`domain::privacy`] |
@@ -155,6 +155,7 @@
 //! | an event published, not deleted | its row | it is published again, under the same id |
 //! | release committed, not published | `queued` without a message | published again after a minute by the same duty |
 //! | release published, not confirmed | perhaps two messages | the second finds its job no longer `queued`: acknowledged |
+//! | a refused message published again, not marked | `sending` | it is published again after 15 s; its job is known by its id |
 //!
 //! A claim holds for `gateway.timeout` + [30 s](dispatch::CLAIM_MARGIN), so nobody settles an attempt whose
 //! owner may still be waiting for the answer. Should an owner come back after that with an answer, it is

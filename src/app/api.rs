@@ -5,6 +5,7 @@
 
 mod shown;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use self::shown::{attempt, job, job_filter, receipt, rejection, replay, replayed_job, reply, suppression};
-use super::again::publish_again;
 use super::parts;
 use super::reload::{Asking, Silent};
 use crate::broker::{JobPublisher, Message};
@@ -23,11 +23,12 @@ use crate::domain::job::Job;
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
 use crate::store::Store;
-use crate::store::operate::{Acted, Control, Controlled, Operator, ReplayOrder, RetryChoice, Verdict, Via};
+use crate::store::operate::{Acted, Control, Controlled, JobAct, Operator, ReplayOrder, RetryChoice, RetryOrder, Via};
 use crate::store::query::{JobFilter, RejectionFilter};
 use crate::web::api::model;
 use crate::web::api::port::{
-    Act, Answer, Backend, PageOf, Refused, RefusedPage, ReplayAsked, ReplayPage, RetryAsked, Steer, Trouble,
+    Act, Answer, Backend, Many, ManyAsked, PageOf, Refused, RefusedPage, ReplayAsked, ReplayPage, RetryAsked, Steer,
+    Trouble,
 };
 use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 
@@ -35,8 +36,8 @@ use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// For RabbitMQ to confirm what is handed in.
 const CONFIRM: Duration = Duration::from_secs(10);
-/// Refused messages that one call publishes again, at most.
-const RETRIES_AT_ONCE: u32 = 1_000;
+/// Jobs that one call withdraws or resolves by a filter, at most: a second's work or two.
+const ACTS_AT_ONCE: u32 = 10_000;
 /// Calls to RabbitMQ under way at a time.
 const PUBLISHING: usize = 16;
 /// Calls to Postgres under way at a time, at most: the other connections are for sending.
@@ -183,7 +184,7 @@ impl Backend for Daemon {
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()> {
         let store = self.store.clone();
         self.postgres.apart(async move {
-            let acted = store.cancel_jobs(&operator(act), &[id], None).await?;
+            let acted = store.act_on_jobs(&operator(act), &JobAct::Cancel, &[id], None).await?;
             settled(&acted, "only a job that is waiting or queued can be withdrawn")
         })
     }
@@ -191,9 +192,32 @@ impl Backend for Daemon {
     fn resolve(&self, act: Act, id: String, sent: bool, smsid: Option<String>) -> Answer<'_, ()> {
         let store = self.store.clone();
         self.postgres.apart(async move {
-            let verdict = if sent { Verdict::Sent(smsid) } else { Verdict::NotSent };
-            let acted = store.resolve_jobs(&operator(act), &[id], &verdict, None).await?;
+            let what = if sent { JobAct::Sent(smsid) } else { JobAct::NotSent };
+            let acted = store.act_on_jobs(&operator(act), &what, &[id], None).await?;
             settled(&acted, "only a job in doubt can be resolved")
+        })
+    }
+
+    fn act_on_many(&self, act: Act, asked: ManyAsked) -> Answer<'_, model::ActedOn> {
+        let store = self.store.clone();
+        self.postgres.apart(async move {
+            let what = match asked.what {
+                Many::Cancel => JobAct::Cancel,
+                Many::Sent => JobAct::Sent(None),
+                Many::NotSent => JobAct::NotSent,
+            };
+            let mut filter = job_filter(asked.filter);
+            filter.states = what
+                .states(&filter.states)
+                .map_err(|problem| Trouble::Invalid(format!("`filter.state` holds {problem}")))?;
+            let by_state = store.count_jobs(&filter).await?;
+            let matched: i64 = by_state.values().sum();
+            let changed = match asked.dry_run {
+                true => 0,
+                false => store.act_on_many(&operator(act), &what, &filter, Some(ACTS_AT_ONCE)).await? as i64,
+            };
+            let left = if asked.dry_run { matched } else { (matched - i64::from(ACTS_AT_ONCE)).max(0) };
+            Ok(model::ActedOn { dry_run: asked.dry_run, matched, by_state, changed, left })
         })
     }
 
@@ -210,11 +234,13 @@ impl Backend for Daemon {
                 // Jobs may have failed between the two looks.
                 matched: begun.map_or(found.matched, |(_, matched)| matched),
                 past_expiry: found.past_expiry,
+                already: 0,
                 parts: found.parts,
                 oldest: found.oldest,
                 newest: found.newest,
                 by_code: found.by_code,
                 by_account: found.by_account,
+                by_reason: BTreeMap::new(),
             })
         })
     }
@@ -266,26 +292,22 @@ impl Backend for Daemon {
     }
 
     fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried> {
-        let (store, publisher) = (self.store.clone(), self.publisher.clone());
-        self.rabbitmq.apart(async move {
+        let store = self.store.clone();
+        self.postgres.apart(async move {
             let Refused { ids, reason, since, until } = asked.filter;
             let choice = RetryChoice { ids, reason, since, until, again: asked.again };
             let found = store.preview_retry(&choice).await?;
-            let mut published = 0;
-            if !asked.dry_run && found.matched > 0 {
-                let range = (0, found.last);
-                let sent = publish_again(&store, &publisher, &operator(act), &choice, range, RETRIES_AT_ONCE).await;
-                published = match sent.map_err(|error| Trouble::Unavailable(format!("{error:#}")))? {
-                    Some((count, _)) => count as i64,
-                    None => 0,
-                };
-            }
+            let order = RetryOrder { choice, rate: asked.rate.each_second(), canary: asked.canary };
+            let begun = if asked.dry_run { None } else { store.begin_retry(&operator(act), &order).await? };
+            // Messages may have been refused between the two looks.
+            let matched = begun.map_or(found.matched, |(_, matched)| matched);
             Ok(model::Retried {
+                replay: begun.map(|(id, _)| id),
                 dry_run: asked.dry_run,
-                matched: found.matched,
+                matched,
                 already: found.already,
-                published,
-                left: (found.matched - published).max(0),
+                published: 0,
+                left: matched,
                 oldest: found.oldest,
                 newest: found.newest,
                 by_reason: found.by_reason,

@@ -13,6 +13,8 @@ pub(super) const RELEASED: &str = "x-dispatcher-seq";
 pub(super) const PUBLISHED_MS: &str = "x-published-ms";
 /// Set on messages of released jobs that no other account may send.
 pub(super) const BOUND: &str = "x-dispatcher-bound";
+/// Set on refused messages that are published again: the number of their rejection. Postgres has an index on it.
+pub(super) const REJECTION: &str = "x-dispatcher-rejection";
 /// How often a quorum queue has given a message out before.
 pub(super) const DELIVERY_COUNT: &str = "x-delivery-count";
 /// W3C trace context.

@@ -8,8 +8,8 @@ use secrecy::SecretString;
 
 use super::BrokerError;
 use super::outlet::{Outgoing, Outlet, PERSISTENT, Verdict, WINDOW};
-use super::properties::{self, BOUND, PUBLISHED_MS, RELEASED, TRACEPARENT};
-use crate::dispatch::ports::{Boxed, PublishError, Publisher, Released};
+use super::properties::{self, BOUND, PUBLISHED_MS, REJECTION, RELEASED, TRACEPARENT};
+use crate::dispatch::ports::{Boxed, PublishError, Publisher, Released, Retry};
 use crate::domain::job::Job;
 use crate::domain::message::{self, Properties};
 
@@ -22,6 +22,8 @@ pub struct Message {
     seq: Option<i64>,
     /// Of a released job: no other account may send it.
     bound: bool,
+    /// Of a message that was refused before: its rejection.
+    rejection: Option<i64>,
 }
 
 impl Message {
@@ -29,7 +31,7 @@ impl Message {
     pub fn of(job: &Job) -> Self {
         // The id stands beside the body too, for whoever looks at the queue.
         let properties = Properties { message_id: Some(job.id.clone()), ..message::properties(job) };
-        Message { body: message::encode(job), properties, seq: None, bound: false }
+        Message::plain(message::encode(job), properties)
     }
 
     /// Anything, as it is: the daemon will judge it. `routing_key` has at most 255 bytes.
@@ -39,7 +41,17 @@ impl Message {
             timestamp_ms: Some(published_ms),
             ..Properties::default()
         };
-        Message { body, properties, seq: None, bound: false }
+        Message::plain(body, properties)
+    }
+
+    fn plain(body: Vec<u8>, properties: Properties) -> Self {
+        Message { body, properties, seq: None, bound: false, rejection: None }
+    }
+
+    /// What was refused, as it came.
+    fn again(retry: &Retry) -> Self {
+        let properties = properties::of_description(&retry.properties);
+        Message { rejection: Some(retry.rejection), ..Message::plain(retry.body.clone(), properties) }
     }
 
     fn outgoing<'a>(&'a self, exchange: &'a str) -> Outgoing<'a> {
@@ -57,6 +69,9 @@ impl Message {
         if self.bound {
             headers.insert(BOUND.into(), AMQPValue::LongLongInt(1));
         }
+        if let Some(rejection) = self.rejection {
+            headers.insert(REJECTION.into(), AMQPValue::LongLongInt(rejection));
+        }
         let mut properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_delivery_mode(PERSISTENT)
@@ -65,11 +80,6 @@ impl Message {
             properties = properties.with_message_id(id.as_str().into());
         }
         Outgoing { exchange, routing_key, mandatory: true, body: &self.body, properties }
-    }
-
-    /// What was refused, as it came; `properties` is the JSON that was kept with it.
-    pub fn again(body: Vec<u8>, properties: &str) -> Self {
-        Message { body, properties: properties::of_description(properties), seq: None, bound: false }
     }
 }
 
@@ -144,6 +154,17 @@ impl Publisher for JobPublisher {
             |Released { job, seq, bound }: &Released| Message { seq: Some(*seq), bound: *bound, ..Message::of(job) };
         let messages = jobs.iter().map(message);
         Box::pin(self.publish_all(messages))
+    }
+
+    fn again<'a>(&'a self, messages: &'a [Retry]) -> Boxed<'a, Result<(), PublishError>> {
+        Box::pin(async move {
+            let messages: Vec<Message> = messages.iter().map(Message::again).collect();
+            self.publish(&messages).await
+        })
+    }
+
+    fn described(&self, properties: &str) -> Properties {
+        properties::of_description(properties)
     }
 
     fn trouble(&self) -> Option<String> {

@@ -34,7 +34,7 @@ Examples:
 
 Only failed jobs, unless others are named by --state: a job in doubt may have been sent already. The
 choice is frozen when it begins. A running daemon carries it out; each job has a fresh budget of
-attempts.";
+attempts. What was refused is sent again by `dispatcher rejections retry`: that is a replay, too.";
 
 /// Sends failed jobs again, or steers what was begun.
 #[derive(Debug, Args)]
@@ -239,7 +239,8 @@ async fn show(store: &Store, id: i64, as_json: bool) -> anyhow::Result<()> {
     if info.canary > 0 {
         lines.push(format!("canary    {} ({})", info.canary, info.canary_state));
     }
-    lines.push(format!("jobs      {}", info.matched));
+    let subject = if info.subject == "jobs" { "jobs" } else { "messages" };
+    lines.push(format!("{subject:<9} {}", info.matched));
     lines.extend(info.results.iter().map(|(result, jobs)| format!("{result:<9} {jobs}")));
     lines.push(format!("begun     {} ({})", when::show(info.created_at), when::zone(info.created_at)));
     lines.extend(info.finished_at.map(|at| format!("ended     {}", when::show(at))));
@@ -264,7 +265,7 @@ fn jobs_table(jobs: &[ReplayedJob]) -> String {
     for job in jobs {
         table.row([
             job.position.to_string(),
-            job.job.clone(),
+            subject(job),
             job.from.clone(),
             job.result.clone(),
             job.code.map(|code| code.to_string()).unwrap_or_default(),
@@ -272,6 +273,15 @@ fn jobs_table(jobs: &[ReplayedJob]) -> String {
         ]);
     }
     table.render()
+}
+
+/// The job, and of a refused message which.
+fn subject(row: &ReplayedJob) -> String {
+    let id = row.job.clone().unwrap_or_default();
+    match row.rejection {
+        None => id,
+        Some(rejection) => format!("rejection {rejection} {id}").trim_end().to_owned(),
+    }
 }
 
 async fn steer(store: &Store, steered: Steered, control: Control, as_json: bool) -> anyhow::Result<()> {
@@ -287,11 +297,12 @@ async fn steer(store: &Store, steered: Steered, control: Control, as_json: bool)
 
 fn table(replays: &[ReplayInfo]) -> String {
     let zone = replays.first().map(|info| when::zone(info.created_at)).unwrap_or_default();
-    let mut table = Table::new(&["ID", "STATE", "JOBS", "PENDING", "BY", &format!("BEGUN ({zone})"), "REASON"]);
+    let mut table = Table::new(&["ID", "STATE", "OF", "CHOSEN", "PENDING", "BY", &format!("BEGUN ({zone})"), "REASON"]);
     for info in replays {
         table.row([
             info.id.to_string(),
             info.state.clone(),
+            info.subject.clone(),
             info.matched.to_string(),
             info.results.get("pending").copied().unwrap_or_default().to_string(),
             info.actor.clone(),

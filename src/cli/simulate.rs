@@ -4,7 +4,8 @@ mod args;
 
 use anyhow::Context as _;
 
-use crate::simulator::{Simulator, Stats, message};
+use super::exit::WrongUsage;
+use crate::simulator::{Simulator, Stats, check, message};
 
 pub use self::args::SimulateArgs;
 
@@ -16,7 +17,8 @@ pub use self::args::SimulateArgs;
 /// When a key file cannot be read, an option is out of its range, or the address is taken.
 pub async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     let environment_key = std::env::var("SIMULATOR_API_KEY").ok();
-    let options = args.into_options(environment_key)?;
+    let options = args.into_options(environment_key).and_then(|options| check(&options).map(|()| options));
+    let options = options.map_err(|problem| WrongUsage(format!("{problem:#}")))?;
     let accounts: Vec<&str> = options.accounts.iter().map(|account| account.id.as_str()).collect();
     let accounts = accounts.join(", ");
     let simulator = Simulator::start(options).await?;

@@ -351,10 +351,42 @@ pub trait Upkeep: Send + Sync + 'static {
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>>;
     /// Sends jobs of the replay that is due first again, at most `limit`. False where none is due.
     fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>>;
-    /// Notes what became of jobs that were sent again, and ends replays that are through.
+    /// The next refused messages of the replay that is due first, at most `limit`; `None` where none is due. What was
+    /// handed out and not confirmed for `patience` is handed out again.
+    fn retries(&self, patience: Duration, limit: u32) -> Boxed<'_, Result<Option<Vec<Retry>>, LedgerError>>;
+    /// They were published and confirmed.
+    fn retried<'a>(&'a self, rows: &'a [Retried]) -> Boxed<'a, Result<(), LedgerError>>;
+    /// Notes what became of jobs that were sent again and of messages that were published again, and ends replays
+    /// that are through.
     fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>>;
     /// Counts for the gauges.
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>>;
+}
+
+/// A message that was refused and is to be published again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The replay that asks for it.
+    pub replay: i64,
+    /// Its place there.
+    pub position: i64,
+    /// The rejection's number.
+    pub rejection: i64,
+    /// As received.
+    pub body: Vec<u8>,
+    /// What came beside it: see [`Settle::describe`].
+    pub properties: String,
+}
+
+/// A [`Retry`] that the broker has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retried {
+    /// The replay.
+    pub replay: i64,
+    /// Its place there.
+    pub position: i64,
+    /// The job that it will be, by id and digest; `None` where it is still no valid job.
+    pub job: Option<(String, [u8; 16])>,
 }
 
 /// What is committed and not yet published to the exchange of events.
@@ -380,6 +412,11 @@ pub trait Announcer: Send + Sync + 'static {
 pub trait Publisher: Send + Sync + 'static {
     /// Publishes released jobs in order; returns once the broker has confirmed all of them.
     fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>>;
+    /// Publishes refused messages again as they came, each marked with its rejection; returns once the broker has
+    /// confirmed all of them. After an error any of them may have arrived. May be cancelled: then the same holds.
+    fn again<'a>(&'a self, messages: &'a [Retry]) -> Boxed<'a, Result<(), PublishError>>;
+    /// What [`Settle::describe`] wrote, as far as the decoder needs it.
+    fn described(&self, properties: &str) -> Properties;
     /// Why the broker takes no messages at present, although it is connected.
     fn trouble(&self) -> Option<String> {
         None

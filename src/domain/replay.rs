@@ -5,13 +5,17 @@ use super::job::State;
 /// Jobs a second, where nobody says otherwise. The limits of numbers and accounts hold besides.
 pub const RATE: u32 = 100;
 
+/// The most jobs of a canary.
+pub const MAX_CANARY: u32 = 100_000;
+
 /// States whose jobs may be sent again. Those after the first are taken only where they are named:
 /// a job in doubt may have been sent, and the others were not wanted any more.
 pub const REPLAYABLE: [State; 4] = [State::Failed, State::InDoubt, State::Expired, State::Cancelled];
 
 /// What becomes of each job of a replay, as in `replay_jobs.result`: it has not gone, it has, it had gone elsewhere;
-/// then the state that it came to.
-pub const RESULTS: [&str; 10] = [
+/// then the state that it came to. A refused message, besides, is `sending` while it is published, or `gone` where
+/// it was pruned or erased; it comes to be `taken`, as a job that is new or was there already, or `refused` again.
+pub const RESULTS: [&str; 14] = [
     "pending",
     "sent",
     "skipped",
@@ -22,6 +26,10 @@ pub const RESULTS: [&str; 10] = [
     "expired",
     "cancelled",
     "in_doubt",
+    "sending",
+    "taken",
+    "refused",
+    "gone",
 ];
 
 /// The states to choose from, where `named` were asked for.

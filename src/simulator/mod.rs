@@ -150,7 +150,12 @@ impl Drop for Simulator {
     }
 }
 
-fn check(options: &Options) -> anyhow::Result<()> {
+/// Whether a simulator can be started with these options, wherever it listens.
+///
+/// # Errors
+///
+/// When an option is out of its range, or a push URL is not `http://`.
+pub fn check(options: &Options) -> anyhow::Result<()> {
     ensure!(!options.accounts.is_empty(), "a simulator needs an account");
     let faults = &options.faults;
     let codes = faults.codes.iter().map(|(_, share)| *share);
@@ -172,7 +177,9 @@ fn check(options: &Options) -> anyhow::Result<()> {
             ensure!(!p50.is_zero() && p50 <= p99, "the 99th percentile must not be below a median above 0");
         }
     }
-    Ok(())
+    let receipt_url = options.receipts.as_ref().map(|receipts| &receipts.url);
+    let urls = [receipt_url, options.reply_url.as_ref(), options.reviews.url.as_ref()];
+    urls.into_iter().flatten().try_for_each(|url| Target::parse(url).map(drop))
 }
 
 async fn accept(listener: TcpListener, engine: Arc<Engine>, stop: CancellationToken, tasks: TaskTracker) {

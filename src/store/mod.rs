@@ -16,6 +16,7 @@ mod record;
 mod release;
 mod replaying;
 mod replies;
+mod retrying;
 mod rows;
 mod suppressions;
 mod templates;

@@ -17,7 +17,7 @@ impl Store {
             "with replay as (
                  select id, rate, canary, canary_state, expires_in,
                      least($1::float8, 1 + floor(least(extract(epoch from now() - due_at), 1) * rate))::bigint as quota
-                 from replays where state = 'running' and due_at <= now()
+                 from replays where state = 'running' and subject = 'jobs' and due_at <= now()
                  order by due_at limit 1
                  for update skip locked
              ), picked as (
@@ -40,7 +40,7 @@ impl Store {
                  update replay_jobs q
                  set result = case when m.id is null then 'skipped' else 'sent' end, at = now()
                  from picked p left join moved m on m.id = p.job_id
-                 where q.replay_id = p.replay_id and q.position = p.position
+                 where q.replay_id = p.replay_id and q.position = p.position and q.result = 'pending'
              ), paced as (
                  update replays q
                  set due_at = case when exists (select from picked)
@@ -60,13 +60,16 @@ impl Store {
 
     /// Notes what became of jobs that were sent again, judges canaries, and ends replays that are through.
     pub(super) async fn note_replay_results(&self) -> Result<(), LedgerError> {
-        let open = sqlx::query("select id from replays where state in ('running', 'paused')")
+        let open = sqlx::query("select id, subject from replays where state in ('running', 'paused')")
             .fetch_all(&self.pool)
             .await
             .map_err(ledger_error)?;
         for row in &open {
             let id: i64 = row.try_get(0).map_err(ledger_error)?;
-            self.note_results(id).await?;
+            match row.try_get("subject").map_err(ledger_error)? {
+                "rejections" => self.note_retry_results(id).await?,
+                _ => self.note_results(id).await?,
+            }
             self.judge_canary(id).await?;
             self.end_replay(id).await?;
         }
@@ -99,14 +102,15 @@ impl Store {
             "update replays r
              set canary_state = case when c.bad > 0 then 'failed' else 'passed' end,
                  state = case when c.bad > 0 then 'paused' else r.state end,
-                 note = case when c.bad > 0 then format('the canary failed: %s of %s were not accepted; look at them, '
-                     'then resume or cancel', c.bad, c.jobs) else r.note end,
+                 note = case when c.bad > 0 then format('the canary failed: %s of %s were %s; look at them, then resume or '
+                     'cancel', c.bad, c.jobs, case r.subject when 'jobs' then 'not accepted' else 'refused again' end)
+                     else r.note end,
                  updated_at = now()
              from (
                  select q.replay_id, count(*) as jobs,
-                     count(*) filter (where q.result in ('pending', 'sent')) as open,
-                     count(*) filter (where q.result not in ('pending', 'sent', 'skipped', 'accepted', 'delivered'))
-                         as bad
+                     count(*) filter (where q.result in ('pending', 'sending', 'sent')) as open,
+                     count(*) filter (where q.result not in ('pending', 'sending', 'sent', 'skipped', 'gone', 'accepted',
+                         'delivered', 'taken')) as bad
                  from replays r join replay_jobs q on q.replay_id = r.id and q.position <= r.canary
                  where r.id = $1 and r.canary_state = 'going'
                  group by q.replay_id
@@ -120,13 +124,19 @@ impl Store {
         .map_err(ledger_error)
     }
 
+    /// A message that was published an hour ago and is neither a job nor refused is none of our business any more: it
+    /// stands in a queue, or in `sms.dead`.
     async fn end_replay(&self, id: i64) -> Result<(), LedgerError> {
         sqlx::query(
             "update replays r
              set state = 'done', finished_at = now(), updated_at = now(), note = null
              where r.id = $1 and r.state = 'running'
                and not exists (select from replay_jobs q where q.replay_id = $1 and q.result = 'pending')
-               and not exists (select from replay_jobs q where q.replay_id = $1 and q.result = 'sent')",
+               and not exists (select from replay_jobs q where q.replay_id = $1 and q.result = 'sending')
+               and not exists (
+                   select from replay_jobs q
+                   where q.replay_id = $1 and q.result = 'sent'
+                     and (r.subject = 'jobs' or q.at > now() - interval '1 h'))",
         )
         .bind(id)
         .execute(&self.pool)

@@ -403,6 +403,14 @@ impl Upkeep for Store {
         Box::pin(self.replay_step(limit))
     }
 
+    fn retries(&self, patience: Duration, limit: u32) -> Boxed<'_, Result<Option<Vec<Retry>>, LedgerError>> {
+        Box::pin(self.take_retries(patience, limit))
+    }
+
+    fn retried<'a>(&'a self, rows: &'a [Retried]) -> Boxed<'a, Result<(), LedgerError>> {
+        Box::pin(self.note_retried(rows))
+    }
+
     fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
         Box::pin(self.note_replay_results())
     }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::api::port::{
-    Act, Answer, Backend, PageOf, RefusedPage, ReplayAsked, ReplayPage, RetryAsked, Steer, Trouble,
+    Act, Answer, Backend, ManyAsked, PageOf, RefusedPage, ReplayAsked, ReplayPage, RetryAsked, Steer, Trouble,
 };
 use super::api::tokens::{Caller, Role, TokenEntry, Tokens};
 use super::api::{Api, model};
@@ -64,6 +64,11 @@ impl Backend for Empty {
 
     fn resolve(&self, _: Act, _: String, _: bool, _: Option<String>) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn act_on_many(&self, _: Act, asked: ManyAsked) -> Answer<'_, model::ActedOn> {
+        let dry_run = asked.dry_run;
+        Box::pin(async move { Ok(model::ActedOn { dry_run, matched: 0, by_state: [].into(), changed: 0, left: 0 }) })
     }
 
     fn begin_replay(&self, _: Act, _: ReplayAsked) -> Answer<'_, model::ReplayBegun> {
@@ -237,7 +242,19 @@ async fn an_api_call_is_refused_for_what_is_wrong_with_it() {
         ("POST /api/v1/accounts/main/pause", "act-token", "", "{}", 415),
         ("POST /api/v1/jobs/x/resolve", "act-token", json, "{}", 422),
         ("POST /api/v1/jobs/x/resolve", "act-token", json, "{\"sent\":false,\"smsid\":\"1\"}", 422),
+        ("POST /api/v1/jobs/cancel", "look-token", json, "{\"filter\":{\"code\":1}}", 403),
+        ("POST /api/v1/jobs/cancel", "act-token", json, "{\"filter\":{\"code\":1},\"dry_run\":true}", 200),
+        ("POST /api/v1/jobs/cancel", "act-token", json, "{\"filter\":{}}", 422),
+        ("POST /api/v1/jobs/cancel", "act-token", json, "{}", 422),
+        ("POST /api/v1/jobs/cancel", "act-token", json, "{\"filter\":{\"code\":1},\"sent\":true}", 422),
+        ("GET /api/v1/jobs/cancel", "look-token", "", "", 404),
+        ("POST /api/v1/jobs/resolve", "act-token", json, "{\"filter\":{\"code\":1}}", 422),
+        ("POST /api/v1/jobs/resolve", "act-token", json, "{\"filter\":{\"account\":\"a\"},\"sent\":false}", 200),
+        ("GET /api/v1/jobs/resolve", "look-token", "", "", 404),
         ("POST /api/v1/replays", "act-token", json, "{}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"rejections\":{}}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"rejections\":{\"id\":[1]},\"filter\":{\"code\":1}}", 422),
+        ("POST /api/v1/replays", "act-token", json, "{\"rejections\":{\"id\":[1]},\"rate\":\"fast\"}", 422),
         ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"code\":4.5}}", 422),
         ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"code\":1},\"rate\":\"fast\"}", 422),
         ("POST /api/v1/replays", "act-token", json, "{\"filter\":{\"state\":\"accepted\"}}", 422),

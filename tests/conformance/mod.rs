@@ -9,8 +9,10 @@ pub mod feedback;
 pub mod ledger;
 pub mod outbox;
 pub mod policy;
+pub mod replays;
 pub mod upkeep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -20,6 +22,7 @@ use dispatcher::domain::job::{Job, OnUnknown, Outcome, Payload, Priority, Timest
 use dispatcher::domain::limits::{NumberLimits, Sliding};
 use dispatcher::domain::mobile::Mobile;
 use dispatcher::domain::verdict::Answer;
+use dispatcher::store::operate::{Control, ReplayOrder};
 
 /// An empty Postgres.
 pub struct Pg {
@@ -72,6 +75,12 @@ pub trait Look: Send + Sync {
     fn hasten<'a>(&'a self, id: &'a str, by: chrono::Duration) -> Boxed<'a, ()>;
     /// The number wants no bulk messages.
     fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()>;
+    /// An operator begins a replay; its number, where there is something to send.
+    fn begin_replay(&self, order: ReplayOrder) -> Boxed<'_, Option<i64>>;
+    /// An operator steers it.
+    fn control_replay(&self, id: i64, control: Control) -> Boxed<'_, ()>;
+    /// Its state, its canary's, and how many jobs came to each result.
+    fn replay(&self, id: i64) -> Boxed<'_, (String, String, BTreeMap<String, i64>)>;
 }
 
 /// A tick that the database's clock has certainly passed when it is asked again.
@@ -287,6 +296,11 @@ macro_rules! every_case {
             upkeep::a_job_that_its_account_may_have_taken_stays_there;
             upkeep::what_is_parked_is_told_by_number;
             upkeep::what_waits_is_counted;
+            replays::what_was_chosen_is_sent_again_in_order_and_once;
+            replays::two_replays_send_a_job_once;
+            replays::a_canary_holds_the_others_back;
+            replays::a_replay_keeps_its_pace_and_its_end;
+            replays::what_has_expired_needs_a_new_expiry;
             policy::a_number_has_so_much_in_an_hour with crate::suite::Terms::an_hour(2);
             policy::only_what_may_have_reached_the_person_counts with crate::suite::Terms::an_hour(2);
             policy::what_is_on_the_wire_holds_for_seconds with crate::suite::Terms::an_hour(2);

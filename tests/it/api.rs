@@ -6,3 +6,4 @@ mod client;
 mod lists;
 mod publish;
 mod replays;
+mod retries;

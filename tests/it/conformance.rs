@@ -2,12 +2,14 @@
 
 mod broker;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dispatcher::dispatch::ports::Boxed;
 use dispatcher::domain::job::{Outcome, Timestamp};
 use dispatcher::domain::mobile::Mobile;
 use dispatcher::store::Store;
+use dispatcher::store::operate::{Control, Operator, ReplayOrder, Via};
 use secrecy::SecretString;
 
 use crate::suite::{Look, Pg, Terms, every_case};
@@ -54,6 +56,25 @@ impl Look for Inside {
         ));
         Box::pin(async {})
     }
+
+    fn begin_replay(&self, order: ReplayOrder) -> Boxed<'_, Option<i64>> {
+        Box::pin(async move { self.store.begin_replay(&operator(), &order).await.unwrap().map(|(id, _)| id) })
+    }
+
+    fn control_replay(&self, id: i64, control: Control) -> Boxed<'_, ()> {
+        Box::pin(async move { drop(self.store.control_replay(&operator(), id, control).await.unwrap()) })
+    }
+
+    fn replay(&self, id: i64) -> Boxed<'_, (String, String, BTreeMap<String, i64>)> {
+        Box::pin(async move {
+            let info = self.store.find_replay(id).await.unwrap().unwrap();
+            (info.state, info.canary_state, info.results)
+        })
+    }
+}
+
+fn operator() -> Operator {
+    Operator { actor: "test".into(), via: Via::Cli, reason: None }
 }
 
 async fn on_postgres(terms: Terms) -> Pg {

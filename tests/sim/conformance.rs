@@ -2,11 +2,13 @@
 
 mod broker;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dispatcher::dispatch::ports::Boxed;
 use dispatcher::domain::job::{Outcome, Timestamp};
 use dispatcher::domain::mobile::Mobile;
+use dispatcher::store::operate::{Control, ReplayOrder};
 
 use crate::post::Post;
 use crate::postgres::{Postgres, Tables};
@@ -42,6 +44,22 @@ impl Look for Inside {
 
     fn suppress(&self, mobile: Mobile) -> Boxed<'_, ()> {
         Box::pin(async move { self.0.tables().suppressions.extend([(mobile, epoch())]) })
+    }
+
+    fn begin_replay(&self, order: ReplayOrder) -> Boxed<'_, Option<i64>> {
+        Box::pin(async move { self.0.tables().begin_replay(&order, self.0.now()).map(|id| id as i64) })
+    }
+
+    fn control_replay(&self, id: i64, control: Control) -> Boxed<'_, ()> {
+        Box::pin(async move { self.0.tables().control_replay(id as usize, control, self.0.now()) })
+    }
+
+    fn replay(&self, id: i64) -> Boxed<'_, (String, String, BTreeMap<String, i64>)> {
+        Box::pin(async move {
+            let tables = self.0.tables();
+            let replay = &tables.replays[id as usize];
+            (replay.state.to_owned(), replay.canary_state.to_owned(), replay.results())
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use dispatcher::domain::verdict::Reply;
 use crate::ihuyi::{Call, class};
 use crate::jobs::Content;
 use crate::post::Push;
-use crate::postgres::{AttemptRow, EventRow, JobRow, ReceiptRow, Tables, is_final};
+use crate::postgres::{AttemptRow, EventRow, JobRow, ReceiptRow, ReplayRow, ReplayedRow, Tables, is_final, passes};
 use crate::scenario::Story;
 use crate::world::World;
 
@@ -31,6 +31,7 @@ pub fn at_rest(world: &World, story: &Story) -> bool {
         // Later looks, minutes away, are for doubts that are declared late: those are watched by the conformance tests.
         && tables.receipts.iter().all(|row| row.look_at.is_none() || row.looks >= 2)
         && tables.jobs.values().all(|row| rests(row, world.now()))
+        && tables.replays.iter().all(|replay| replay_rests(replay, &tables))
         && story.letters.iter().filter_map(|letter| letter.job()).all(known)
 }
 
@@ -40,6 +41,14 @@ fn rests(row: &JobRow, now: Timestamp) -> bool {
     row.state.is_settled()
         || row.state == State::InDoubt
         || row.wait_reason == Some(WaitReason::NumberLimit) && tomorrow
+}
+
+/// It has ended or is paused, or waits for a job that rests until tomorrow.
+fn replay_rests(replay: &ReplayRow, tables: &Tables) -> bool {
+    let settled = |job: &String| tables.jobs.get(job).is_none_or(|job| job.state != State::Waiting);
+    let waits = |row: &ReplayedRow| row.result == "sent" && !settled(&row.job);
+    let goes = |row: &ReplayedRow| row.result == "pending" || row.result == "sent" && settled(&row.job);
+    replay.state != "running" || replay.jobs.iter().any(waits) && !replay.jobs[..replay.open()].iter().any(goes)
 }
 
 /// Everything that is known at the end.
@@ -67,6 +76,7 @@ pub fn check(world: &World, story: &Story) {
     evidence.pushes_are_kept();
     evidence.receipts_are_heeded();
     evidence.windows_hold();
+    evidence.replays_keep_their_word();
     if story.mild {
         evidence.order_is_kept();
     }
@@ -118,13 +128,18 @@ impl Evidence<'_> {
         let complain = |what: &str| self.violation(format!("{id} ({}): {what}: {}", row.state, self.history(id)));
         let taken: Vec<&Call> = self.calls_of(id).filter(|call| call.taken.is_some()).collect();
         let resend = row.job.on_unknown == OnUnknown::Resend;
-        if taken.len() > 1 && !resend {
+        // Whoever names doubts takes the risk.
+        if taken.len() > 1 + self.doubts_of(id) && !resend {
             complain("the gateway took it twice");
         }
+        let resend = resend || self.doubts_of(id) > 0;
         if self.calls_of(id).any(|call| call.text != row.job.payload.content() || call.mobile != row.job.mobile) {
             complain("something else was sent under its id");
         }
-        if self.calls_of(id).any(|call| row.job.is_expired(call.wall)) {
+        // A replay may have given it another expiry.
+        let replayed = self.tables.replays_of(id).filter_map(|row| row.at).max();
+        let since = |call: &&Call| replayed.is_none_or(|at| crate::world::epoch() + call.at >= at);
+        if self.calls_of(id).filter(since).any(|call| row.job.is_expired(call.wall)) {
             complain("it was submitted after its expiry");
         }
         // Its turn may have come while the clock was put on, or before it was put back.
@@ -160,7 +175,8 @@ impl Evidence<'_> {
     fn check_attempts(&self, id: &str, row: &JobRow, complain: &impl Fn(&str)) {
         let spends = |outcome: Option<Outcome>| !matches!(outcome, Some(Outcome::Account | Outcome::NotSent));
         let spent = self.attempts_of(id).filter(|(_, attempt)| spends(attempt.outcome)).count();
-        if spent > self.story.max_attempts as usize {
+        let budgets = 1 + self.tables.replays_of(id).count();
+        if spent > self.story.max_attempts as usize * budgets {
             complain("it has more attempts than it may");
         }
         if spent != row.attempts as usize {
@@ -196,7 +212,7 @@ impl Evidence<'_> {
                 }
             }
             State::InDoubt => {
-                if resend {
+                if row.job.on_unknown == OnUnknown::Resend {
                     complain("it was to be resent");
                 }
                 let doubtful = last.is_some_and(|(request, attempt)| self.is_unknown(id, request, &attempt));
@@ -205,7 +221,7 @@ impl Evidence<'_> {
                 }
             }
             State::Failed => {
-                let used_up = row.attempts as u32 >= self.story.max_attempts;
+                let used_up = (row.attempts - row.attempts_base) as u32 >= self.story.max_attempts;
                 if last_outcome != Some(Outcome::Permanent) && !used_up && !row.suppressed {
                     complain("it has attempts left");
                 }
@@ -425,9 +441,47 @@ impl Evidence<'_> {
             if ended && last != Some(row.state) {
                 self.violation(format!("{id} is {}, and the last that was told of it is {last:?}", row.state));
             }
-            if facts.windows(2).any(|pair| pair[0].kind == pair[1].kind) {
+            let replayed = self.tables.replays_of(id).next().is_some();
+            if !replayed && facts.windows(2).any(|pair| pair[0].kind == pair[1].kind) {
                 self.violation(format!("of {id} the same was told twice: {facts:?}"));
             }
+        }
+    }
+
+    /// How often an operator had it sent again although it may have been sent.
+    fn doubts_of(&self, id: &str) -> usize {
+        self.tables.replays_of(id).filter(|row| row.from == State::InDoubt).count()
+    }
+
+    /// Replays end, leave nothing behind, respect their canaries, and two of them send a job once.
+    fn replays_keep_their_word(&self) {
+        for (number, replay) in self.tables.replays.iter().enumerate() {
+            let complain = |what: &str| self.violation(format!("replay {number}: {what}: {replay:?}"));
+            if !replay_rests(replay, self.tables) {
+                complain("it does not end");
+            }
+            if replay.state == "done" && replay.jobs.iter().any(|row| matches!(row.result, "pending" | "sent")) {
+                complain("it has ended before its jobs");
+            }
+            let (canary, others) = replay.jobs.split_at(replay.canary.min(replay.jobs.len()));
+            let passed = canary.iter().all(|row| passes(row.result));
+            if !passed && !replay.overruled && others.iter().any(|row| row.result != "pending") {
+                complain("its canary has not passed, and others went");
+            }
+            replay.jobs.iter().for_each(|row| self.check_replayed(row, &complain));
+        }
+    }
+
+    fn check_replayed(&self, row: &ReplayedRow, complain: &impl Fn(&str)) {
+        let (Some(job), Some(at)) = (self.tables.jobs.get(&row.job), row.at) else { return };
+        let untouched = job.state == row.from && job.requests == row.requests && job.updated_at < at;
+        if row.result == "skipped" && untouched {
+            complain(&format!("{} was still there, and is lost", row.job));
+        }
+        // A request after the one that it was chosen behind, before it went.
+        let began = |(request, attempt): (u32, &AttemptRow)| request > row.requests && attempt.started_at < at;
+        if row.went() && self.attempts_of(&row.job).any(began) {
+            complain(&format!("{} had been sent again, and went once more", row.job));
         }
     }
 

@@ -94,6 +94,7 @@ fn the_seeds_come_to_everything() {
     let others =
         ["resent", "killed on the wire", "id_conflict", "bad_field", "held", "quiet_hours", "woken", "suppressed"];
     let others = others.into_iter().chain(["contradicted", "matched later", "doubt ended", "opted out"]);
+    let others = others.chain(["replayed", "canary failed", "canary passed", "replay done"]);
     let missing: Vec<&str> = states.into_iter().chain(outcomes).chain(others).filter(|it| !seen.contains(it)).collect();
     assert!(missing.is_empty(), "never seen: {missing:?} (seen: {seen:?})");
 }
@@ -160,6 +161,16 @@ fn a_doubt_that_any_receipt_ends_is_caught() {
 #[test]
 fn forgetting_who_wants_no_more_is_caught() {
     catch(Mutant::ForgetOptOut);
+}
+
+#[test]
+fn a_replay_that_forgets_what_it_sent_is_caught() {
+    catch(Mutant::ReplayTwice);
+}
+
+#[test]
+fn a_replay_that_forgets_its_canary_is_caught() {
+    catch(Mutant::ForgetCanary);
 }
 
 #[test]

@@ -6,14 +6,14 @@ use std::time::Duration;
 use dispatcher::dispatch::Ports;
 use dispatcher::dispatch::ports::*;
 use dispatcher::domain::event::Event;
-use dispatcher::domain::job::{Payload, Priority, State, Timestamp};
+use dispatcher::domain::job::{Payload, Priority, State, Timestamp, WaitReason};
 use dispatcher::domain::mobile::Mobile;
 use dispatcher::domain::receipt::{Receipt, final_state};
 use dispatcher::domain::review::Review;
 use dispatcher::domain::uplink::Uplink;
 use dispatcher::domain::verdict::Reply;
 
-use crate::postgres::JobRow;
+use crate::postgres::{JobRow, Tables};
 use crate::world::World;
 
 /// A mistake.
@@ -41,6 +41,10 @@ pub enum Mutant {
     OverwriteByReceipt,
     /// A receipt that belongs to no job ends the first doubt about its number.
     EndAnyDoubt,
+    /// A replay forgets that it has sent a job, and sends it again when it has ended.
+    ReplayTwice,
+    /// A replay does not wait for its canary.
+    ForgetCanary,
     /// A reply is kept, and the wish in it is not.
     ForgetOptOut,
 }
@@ -55,7 +59,11 @@ impl Mutant {
             Mutant::AcknowledgeOnArrival => Ports { source: Arc::new(Eager(ports.source.clone())), ..ports },
             Mutant::ResendOnUnknown => Ports { gateway: Arc::new(Sure(ports.gateway.clone())), ..ports },
             Mutant::ForgetEvents => Ports { announcer: Arc::new(Rash(ports.announcer.clone())), ..ports },
-            Mutant::ForgetLost | Mutant::ForgetStale | Mutant::EndAnyDoubt => {
+            Mutant::ForgetLost
+            | Mutant::ForgetStale
+            | Mutant::EndAnyDoubt
+            | Mutant::ReplayTwice
+            | Mutant::ForgetCanary => {
                 let lazy = Lazy { inner: ports.upkeep.clone(), mutant: self, world: world.clone() };
                 Ports { upkeep: Arc::new(lazy), ..ports }
             }
@@ -237,6 +245,19 @@ impl Feedback for Fickle {
     }
 }
 
+impl Lazy {
+    fn forget_sent(&self) {
+        let (now, mut tables) = (self.world.now(), self.world.tables());
+        let Tables { jobs, replays, .. } = &mut *tables;
+        for row in replays.iter().filter(|replay| replay.state == "running").flat_map(|replay| &replay.jobs) {
+            let ended = |job: &&mut JobRow| job.state == State::Accepted && job.requests > row.requests;
+            if let Some(job) = jobs.get_mut(&row.job).filter(ended) {
+                job.go(State::Waiting, (Some(WaitReason::Replay), Some(now), false), now);
+            }
+        }
+    }
+}
+
 impl Upkeep for Lazy {
     fn release_lost(&self, age: u32, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>> {
         if self.mutant == Mutant::ForgetLost {
@@ -324,7 +345,24 @@ impl Upkeep for Lazy {
     }
 
     fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+        match self.mutant {
+            Mutant::ForgetCanary => {
+                let mut tables = self.world.tables();
+                let going = tables.replays.iter_mut().filter(|replay| replay.canary_state == "going");
+                going.for_each(|replay| replay.canary_state = "passed");
+            }
+            Mutant::ReplayTwice => self.forget_sent(),
+            _ => {}
+        }
         self.inner.replay(limit)
+    }
+
+    fn retries(&self, patience: Duration, limit: u32) -> Boxed<'_, Result<Option<Vec<Retry>>, LedgerError>> {
+        self.inner.retries(patience, limit)
+    }
+
+    fn retried<'a>(&'a self, rows: &'a [Retried]) -> Boxed<'a, Result<(), LedgerError>> {
+        self.inner.retried(rows)
     }
 
     fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {

@@ -13,7 +13,7 @@ use dispatcher::dispatch::ports::Feedback;
 use dispatcher::dispatch::settings::{AccountSettings, Settings, Tempo};
 use dispatcher::dispatch::{CLAIM_MARGIN, Ports, Shard};
 use dispatcher::domain::codes::CodeTable;
-use dispatcher::domain::job::OnUnknown;
+use dispatcher::domain::job::{OnUnknown, State};
 use dispatcher::domain::limits::{NumberLimits, Sliding};
 use dispatcher::domain::message::Rules;
 use dispatcher::domain::mobile::Mobile;
@@ -22,6 +22,8 @@ use dispatcher::domain::pace::bucket::Bucket;
 use dispatcher::domain::quiet::{Quiet, QuietHours};
 use dispatcher::domain::retry::RetryPolicy;
 use dispatcher::domain::uplink::OptOut;
+use dispatcher::store::operate::{Control, ReplayOrder};
+use dispatcher::store::query::JobFilter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -57,6 +59,8 @@ pub struct Story {
     pub mild: bool,
     pub faults: Vec<(Duration, Fault)>,
     weather: Weather,
+    /// What an operator does with replays.
+    deeds: Vec<(Duration, Deed)>,
     kill_at: Vec<u64>,
     slots: usize,
     prefetch: usize,
@@ -91,6 +95,7 @@ impl Story {
             mild,
             faults,
             weather: if mild { Weather::mild(&mut rng) } else { Weather::foul(&mut rng) },
+            deeds: if mild { Vec::new() } else { deeds(seed) },
             kill_at: (0..kills).map(|_| rng.u64(..300)).collect(),
             slots,
             prefetch: rng.usize(2..20),
@@ -121,6 +126,44 @@ impl Policy {
             spared: (rng.u8(..4) == 0).then(|| Mobile::parse("13800000000").unwrap()),
         }
     }
+}
+
+/// What an operator does with replays.
+#[derive(Clone, Debug)]
+enum Deed {
+    Begin(ReplayOrder),
+    /// One of those that were begun, counted round.
+    Steer(usize, Control),
+}
+
+/// From a chance of its own: most stories have no operator.
+fn deeds(seed: u64) -> Vec<(Duration, Deed)> {
+    let mut rng = fastrand::Rng::with_seed(seed.rotate_left(32));
+    let times = if rng.u8(..3) > 0 { 0 } else { rng.usize(1..6) };
+    let deed = |rng: &mut fastrand::Rng| match rng.u8(..8) {
+        0 => Deed::Steer(rng.usize(..4), Control::Pause),
+        1 | 2 => Deed::Steer(rng.usize(..4), Control::Resume),
+        3 if rng.bool() => Deed::Steer(rng.usize(..4), Control::Cancel),
+        _ => Deed::Begin(replay_order(rng)),
+    };
+    // Also after the trouble: then there is most to be sent again.
+    let end = TROUBLE.mul_f64(1.3);
+    let latest = end.as_millis() as u64;
+    let mut deeds: Vec<_> =
+        (0..times).map(|_| (Duration::from_millis(rng.u64(5_000..latest)), deed(&mut rng))).collect();
+    // What is still paused goes on.
+    deeds.extend((times > 0).then_some(0..4).into_iter().flatten().map(|n| (end, Deed::Steer(n, Control::Resume))));
+    deeds.sort_by_key(|(at, _)| *at);
+    deeds
+}
+
+fn replay_order(rng: &mut fastrand::Rng) -> ReplayOrder {
+    let mut states = vec![State::Failed];
+    states.extend((rng.u8(..3) == 0).then_some(State::InDoubt));
+    states.extend((rng.u8(..3) == 0).then_some(State::Expired));
+    let expires_in = states.contains(&State::Expired).then(|| Duration::from_secs(rng.u64(5..300)));
+    let filter = JobFilter { states, ..JobFilter::default() };
+    ReplayOrder { filter, rate: [0.5, 5.0, 100.0][rng.usize(..3)], canary: rng.u32(..4), expires_in }
 }
 
 impl Story {
@@ -227,11 +270,14 @@ async fn live(mut story: Story, mutant: Option<Mutant>, noisy: bool) -> Ending {
     for slot in 0..cast.slots.len() {
         tokio::spawn(keep_running(cast.clone(), slot));
     }
-    tokio::join!(publish(&cast), trouble(&cast));
-    world.kill_at(Vec::new());
-    let ack_lingers = world.weather().ack_lingers;
-    *world.weather() = Weather { ack_lingers, ..Weather::fair() };
-    world.note(|| "all is well again".into());
+    let until_well = async {
+        tokio::join!(publish(&cast), trouble(&cast));
+        world.kill_at(Vec::new());
+        let ack_lingers = world.weather().ack_lingers;
+        *world.weather() = Weather { ack_lingers, ..Weather::fair() };
+        world.note(|| "all is well again".into());
+    };
+    tokio::join!(until_well, operate(&cast));
     come_to_rest(&cast).await;
     invariants::check(&world, &cast.story);
     Ending { broken: world.violations(), seen: seen(&world), calls: world.ihuyi.calls() }
@@ -275,6 +321,21 @@ async fn trouble(cast: &Cast) {
         strike(cast, *fault);
     }
     tokio::time::sleep(TROUBLE.saturating_sub(cast.world.age())).await;
+}
+
+/// Somebody replays jobs, and steers what was begun.
+async fn operate(cast: &Cast) {
+    for (at, deed) in &cast.story.deeds {
+        tokio::time::sleep(at.saturating_sub(cast.world.age())).await;
+        let (now, mut tables) = (cast.world.now(), cast.world.tables());
+        let begun = tables.replays.len();
+        match deed {
+            Deed::Begin(order) => drop(tables.begin_replay(order, now)),
+            Deed::Steer(n, control) if begun > 0 => tables.control_replay(n % begun, *control, now),
+            Deed::Steer(..) => continue,
+        }
+        cast.world.note(|| format!("{deed:?}: {:?}", tables.replays));
+    }
 }
 
 fn strike(cast: &Cast, fault: Fault) {

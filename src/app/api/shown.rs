@@ -8,6 +8,7 @@ use crate::web::api::port::Filter;
 pub(super) fn replay(info: ReplayInfo) -> model::Replay {
     model::Replay {
         id: info.id,
+        subject: info.subject,
         state: info.state,
         note: info.note,
         canary_state: info.canary_state,
@@ -27,8 +28,8 @@ pub(super) fn replay(info: ReplayInfo) -> model::Replay {
 }
 
 pub(super) fn replayed_job(row: ReplayedJob) -> model::ReplayedJob {
-    let ReplayedJob { position, job, from, result, code, at } = row;
-    model::ReplayedJob { position, job, from, result, code, at }
+    let ReplayedJob { position, job, rejection, from, result, code, at } = row;
+    model::ReplayedJob { position, job, rejection, from, result, code, at }
 }
 
 pub(super) fn rejection(row: RejectionSummary) -> model::Rejection {

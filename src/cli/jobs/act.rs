@@ -1,6 +1,5 @@
 //! `dispatcher jobs cancel` and `dispatcher jobs resolve`.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -12,14 +11,10 @@ use super::JobFlags;
 use crate::cli::exit::{Reported, WrongUsage};
 use crate::cli::table::clean;
 use crate::cli::{output, who};
-use crate::domain::job::State;
 use crate::domain::receipt::is_smsid;
 use crate::store::Store;
-use crate::store::operate::{Acted, Batch, Operator, Verdict};
+use crate::store::operate::{Acted, JobAct, Operator};
 use crate::store::query::JobFilter;
-
-/// Jobs of one statement, at most.
-const CHUNK: usize = 500;
 
 const CANCEL_EXAMPLES: &str = "\
 Examples:
@@ -95,16 +90,18 @@ pub(super) struct ResolveArgs {
 
 pub(super) async fn cancel(args: CancelArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
     let by = who::operator(args.reason);
-    let ids = match chosen(args.which, &[State::Waiting, State::Queued])? {
+    let act = JobAct::Cancel;
+    let ids = match chosen(args.which, &act)? {
         Chosen::Ids(ids) => ids,
-        Chosen::By(filter, yes) => return many(store, &by, &filter, yes, &Act::Cancel, as_json).await,
+        Chosen::By(filter, yes) => return many(store, &by, &filter, yes, &act, as_json).await,
     };
-    let acted = each(store, &by, &ids, &Act::Cancel, None).await?;
+    let acted = store.act_on_jobs(&by, &act, &ids, None).await?;
     say(&ids, &acted, "cancelled", "only a job that is waiting or queued can be withdrawn", as_json)
 }
 
 pub(super) async fn resolve(args: ResolveArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
-    let chosen = chosen(args.which, &[State::InDoubt])?;
+    let act = if args.sent { JobAct::Sent(args.smsid.clone()) } else { JobAct::NotSent };
+    let chosen = chosen(args.which, &act)?;
     if args.smsid.is_some() && !matches!(&chosen, Chosen::Ids(ids) if ids.len() == 1) {
         return Err(WrongUsage("--smsid belongs to one message: name one job".into()).into());
     }
@@ -112,37 +109,13 @@ pub(super) async fn resolve(args: ResolveArgs, store: &Store, as_json: bool) -> 
         return Err(WrongUsage("--smsid is none: copy ihuyi's id of the message, or leave it out".into()).into());
     }
     let by = who::operator(args.reason);
-    let act = Act::Resolve(if args.sent { Verdict::Sent(args.smsid) } else { Verdict::NotSent });
     let ids = match chosen {
         Chosen::Ids(ids) => ids,
         Chosen::By(filter, yes) => return many(store, &by, &filter, yes, &act, as_json).await,
     };
-    let acted = each(store, &by, &ids, &act, None).await?;
+    let acted = store.act_on_jobs(&by, &act, &ids, None).await?;
     let now = if args.sent { "accepted" } else { "waiting, and due now" };
     say(&ids, &acted, now, "only a job in doubt can be resolved", as_json)
-}
-
-enum Act {
-    Cancel,
-    Resolve(Verdict),
-}
-
-/// All of `ids`, some at a time. What comes of each, in order.
-async fn each(
-    store: &Store,
-    by: &Operator,
-    ids: &[String],
-    act: &Act,
-    batch: Option<Batch>,
-) -> anyhow::Result<Vec<Acted>> {
-    let mut acted = Vec::with_capacity(ids.len());
-    for chunk in ids.chunks(CHUNK) {
-        acted.extend(match act {
-            Act::Cancel => store.cancel_jobs(by, chunk, batch).await?,
-            Act::Resolve(verdict) => store.resolve_jobs(by, chunk, verdict, batch).await?,
-        });
-    }
-    Ok(acted)
 }
 
 /// All that `filter` chooses; without `yes` they are only counted.
@@ -151,27 +124,16 @@ async fn many(
     by: &Operator,
     filter: &JobFilter,
     yes: bool,
-    act: &Act,
+    act: &JobAct,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let found = store.choose_jobs(filter).await?;
-    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
-    found.iter().for_each(|(_, state)| *states.entry(state.as_str()).or_default() += 1);
-    let mut changed = 0;
-    if yes && !found.is_empty() {
-        let action = if matches!(act, Act::Cancel) { "cancel" } else { "resolve" };
-        let batch = store.begin_batch(by, action, filter).await?;
-        let ids: Vec<String> = found.iter().map(|(id, _)| id.clone()).collect();
-        let acted = each(store, by, &ids, act, Some(batch)).await?;
-        changed = acted.iter().filter(|acted| **acted == Acted::Done).count();
-    }
+    let states = store.count_jobs(filter).await?;
+    let matched: i64 = states.values().sum();
+    let changed = if yes { store.act_on_many(by, act, filter, None).await? } else { 0 };
     if as_json {
-        let states = json!(states);
-        return output::json(
-            &json!({ "dry_run": !yes, "matched": found.len(), "by_state": states, "changed": changed }),
-        );
+        return output::json(&json!({ "dry_run": !yes, "matched": matched, "by_state": states, "changed": changed }));
     }
-    output::line(&format!("jobs      {}", found.len()))?;
+    output::line(&format!("jobs      {matched}"))?;
     states.iter().try_for_each(|(state, jobs)| output::line(&format!("{state:<9} {jobs}")))?;
     match yes {
         true => output::line(&format!("changed   {changed}; the others had gone elsewhere meanwhile")),
@@ -179,21 +141,15 @@ async fn many(
     }
 }
 
-/// The ids, each once, or a filter whose states are among those `of` the act.
-fn chosen(which: Which, of: &[State]) -> anyhow::Result<Chosen> {
+/// The ids, each once, or a filter whose states are those of the act.
+fn chosen(which: Which, act: &JobAct) -> anyhow::Result<Chosen> {
     let Which { given, ids, jobs, yes } = which;
     if !jobs.is_empty() {
         if !given.is_empty() || ids.is_some() {
             return Err(WrongUsage("name jobs by their ids or by flags, not both".into()).into());
         }
         let mut filter = jobs.filter();
-        if let Some(other) = filter.states.iter().find(|state| !of.contains(state)) {
-            let known: Vec<&str> = of.iter().map(|state| state.as_str()).collect();
-            return Err(WrongUsage(format!("--state {other}: only {} make sense here", known.join(", "))).into());
-        }
-        if filter.states.is_empty() {
-            filter.states = of.to_vec();
-        }
+        filter.states = act.states(&filter.states).map_err(|problem| WrongUsage(format!("--state {problem}")))?;
         return Ok(Chosen::By(filter, yes));
     }
     let mut ids = match ids {

@@ -12,7 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   dispatcher jobs list --state failed,expired --since 2026-11-11
   dispatcher jobs list --state waiting --account main --limit 20
-  dispatcher jobs list --code 4030 --since 7d --json | jq -r '.[].id'
+  dispatcher jobs list --code 4030 --since 7d --limit 1000 --json | jq -r '.[].id'
 
 Times are those of the last change: 2026-11-11T09:30:00+08:00, 2026-11-11, or how long ago: 2h.
 Where there is more, the cursor of the next page is printed on stderr.";

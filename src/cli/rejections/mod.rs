@@ -80,11 +80,10 @@ fn reason_parser() -> impl TypedValueParser<Value = RejectReason> {
 /// # Errors
 /// When Postgres does not answer, or there is no such rejection.
 pub(super) async fn run(args: RejectionsArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let store = connect::migrated_store(config).await?;
     match args.command {
-        RejectionsCommand::List(args) => list(args, &store, as_json).await,
-        RejectionsCommand::Show(args) => show(args, &store, as_json).await,
-        RejectionsCommand::Retry(args) => retry::run(args, config, &store, as_json).await,
+        RejectionsCommand::List(args) => list(args, &connect::migrated_store(config).await?, as_json).await,
+        RejectionsCommand::Show(args) => show(args, &connect::migrated_store(config).await?, as_json).await,
+        RejectionsCommand::Retry(args) => retry::run(args, config, as_json).await,
     }
 }
 

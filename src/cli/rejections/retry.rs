@@ -1,38 +1,44 @@
 //! `dispatcher rejections retry`.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use serde_json::json;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::reason_parser;
-use crate::app;
-use crate::broker::JobPublisher;
-use crate::cli::connect::PATIENCE;
 use crate::cli::exit::{Reported, WrongUsage};
-use crate::cli::{output, when, who};
+use crate::cli::table::clean;
+use crate::cli::{connect, jobs, output, when, who};
 use crate::config::Config;
 use crate::domain::job::Timestamp;
 use crate::domain::message::RejectReason;
 use crate::domain::rate::Rate;
 use crate::domain::replay;
 use crate::store::Store;
-use crate::store::operate::{RetryChoice, RetryPreview};
+use crate::store::operate::{ReplayInfo, RetryChoice, RetryOrder, RetryPreview};
 
-/// Messages that are published together, at most.
-const CHUNK: u32 = 100;
+/// A replay that takes longer by its rate is not waited for, in seconds.
+const LONG: f64 = 60.0;
+/// Beyond the time that it takes by its rate.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(100);
 
 const EXAMPLES: &str = "\
 Examples:
   dispatcher rejections retry 17 --reason 'account added to the configuration'
   dispatcher rejections retry --refused-for unknown_account --since 2h --dry-run
-  dispatcher rejections retry --refused-for unknown_account --since 2h --rate 10/s --reason 'account added'
+  dispatcher rejections retry --refused-for unknown_account --since 2h --rate 10/s --canary 5 --reason 'account added'
 
-The choice is frozen when it begins; each message is judged anew, and what is still no valid job is
-refused anew. What was published again before is left out, so that a command that was interrupted can
-be typed again. A job that was taken meanwhile is recognised by its id.";
+The choice is frozen when it begins, and a running daemon carries it out: it is a replay, which
+`dispatcher replay` shows, pauses, resumes and cancels. A crash does not stop it. Each message is judged
+anew, and what is still no valid job is refused anew. What was published again before is left out, and
+two retries over the same message publish it once. After a crash one may be published a second time: its
+job is recognised by its id, and without an id it is only refused a second time.";
 
 /// Publishes refused messages again as they were received, once the cause is mended
 #[derive(Debug, Args)]
@@ -41,6 +47,9 @@ pub(super) struct RetryArgs {
     /// Their numbers in the list
     #[arg(value_name = "ID")]
     ids: Vec<i64>,
+    /// The numbers in this file, one on each line; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "ids")]
+    ids_file: Option<PathBuf>,
     /// Refused for this reason
     #[arg(long, value_name = "REASON", value_parser = reason_parser())]
     refused_for: Option<RejectReason>,
@@ -56,6 +65,9 @@ pub(super) struct RetryArgs {
     /// How fast [default: 100/s]
     #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
     rate: Option<Rate>,
+    /// So many first; the others only once none of those was refused again
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    canary: u32,
     /// Why, for whoever looks at it later
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -64,51 +76,73 @@ pub(super) struct RetryArgs {
     dry_run: bool,
 }
 
-/// Publishes what the flags choose, at their rate.
-pub(super) async fn run(args: RetryArgs, config: &Config, store: &Store, as_json: bool) -> anyhow::Result<()> {
-    let RetryArgs { ids, refused_for: reason, since, until, again, .. } = args;
+/// What has come of it so far.
+struct Retried {
+    /// The replay, and how far it is.
+    info: ReplayInfo,
+    published: i64,
+    left: i64,
+}
+
+/// Begins the replay of what the flags choose, and waits for its end if that is near.
+pub(super) async fn run(args: RetryArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let RetryArgs { ids, ids_file, refused_for: reason, since, until, again, rate, canary, dry_run, .. } = args;
+    let ids = match ids_file {
+        Some(file) => numbers(&jobs::ids_in(&file)?)?,
+        None => ids,
+    };
     let choice = RetryChoice { ids, reason, since, until, again };
     if choice.is_empty() {
-        return Err(WrongUsage("name which messages: by number, --refused-for, --since or --until".into()).into());
+        let problem = "name which messages: by number, --ids-file, --refused-for, --since or --until";
+        return Err(WrongUsage(problem.into()).into());
     }
+    let store = connect::migrated_store(config).await?;
     let found = store.preview_retry(&choice).await?;
-    if args.dry_run || found.matched == 0 {
-        return say(&choice, &found, 0, as_json);
-    }
-    let publisher = timeout(PATIENCE, JobPublisher::connect(&config.rabbitmq.url, &config.rabbitmq.prefix))
-        .await
-        .map_err(|_| anyhow!("RabbitMQ does not answer within {} s", PATIENCE.as_secs()))??;
-    let (by, rate) = (who::operator(args.reason), args.rate.unwrap_or(Rate::per_second(replay::RATE)).each_second());
-    // No more at a time than the rate allows within a second.
-    let chunk = (rate as u32).clamp(1, CHUNK);
-    let (mut published, mut after, mut next) = (0, 0, Instant::now());
+    let rate = rate.unwrap_or(Rate::per_second(replay::RATE)).each_second();
+    let order = RetryOrder { choice, rate, canary };
+    let begun = if dry_run { None } else { store.begin_retry(&who::operator(args.reason), &order).await? };
+    let retried = match begun {
+        Some((id, matched)) => Some(wait(&store, id, matched as f64 / rate).await?),
+        None => None,
+    };
+    say(&order.choice, &found, retried.as_ref(), as_json)
+}
+
+/// The numbers of a file, each once.
+fn numbers(lines: &[String]) -> anyhow::Result<Vec<i64>> {
+    let numbers: Result<BTreeSet<i64>, _> = lines.iter().map(|line| line.parse()).collect();
+    Ok(numbers.map_err(|_| anyhow!("the file holds what is no number of a rejection"))?.into_iter().collect())
+}
+
+/// Looks until the replay has ended, for some seconds more than it takes by its rate; one that takes long goes on alone.
+async fn wait(store: &Store, id: i64, seconds: f64) -> anyhow::Result<Retried> {
+    let patience = if seconds < LONG { PATIENCE + Duration::from_secs_f64(seconds) } else { Duration::ZERO };
+    let until = Instant::now() + patience;
     loop {
-        sleep_until(next).await;
-        let sent = app::publish_again(store, &publisher, &by, &choice, (after, found.last), chunk).await;
-        let Some((count, end)) = sent.inspect_err(|_| eprintln!("published before: {published}"))? else { break };
-        (published, after) = (published + count, end);
-        next += Duration::from_secs_f64(count as f64 / rate);
+        let info = store.find_replay(id).await?.context("the replay is gone")?;
+        let count = |words: &[&str]| words.iter().filter_map(|word| info.results.get(*word)).sum::<i64>();
+        let (published, left) = (count(&["sent", "taken", "refused"]), count(&["pending", "sending"]));
+        if info.state != "running" || Instant::now() >= until {
+            return Ok(Retried { info, published, left });
+        }
+        sleep(LOOK).await;
     }
-    publisher.close().await;
-    say(&choice, &found, published, as_json)
 }
 
 /// What was found and done. Numbers that were named and not found are a failure.
-fn say(choice: &RetryChoice, found: &RetryPreview, published: usize, as_json: bool) -> anyhow::Result<()> {
+fn say(choice: &RetryChoice, found: &RetryPreview, retried: Option<&Retried>, as_json: bool) -> anyhow::Result<()> {
     let missing = choice.ids.len() as i64 - found.matched - found.already;
-    match (as_json, published) {
+    match (as_json, retried) {
         (true, _) => {
             let mut value = serde_json::to_value(found)?;
-            value["published"] = json!(published);
+            value["replay"] = json!(retried.map(|retried| retried.info.id));
+            value["published"] = json!(retried.map_or(0, |retried| retried.published));
+            value["left"] = json!(retried.map_or(found.matched, |retried| retried.left));
+            value["results"] = json!(retried.map(|retried| &retried.info.results));
             output::json(&value)?;
         }
-        (false, 0) => output::line(&preview(found))?,
-        (false, _) => {
-            let plural = if published == 1 { "" } else { "s" };
-            output::line(&format!(
-                "published {published} message{plural} again; what is still no valid job is refused anew"
-            ))?;
-        }
+        (false, None) => output::line(&preview(found))?,
+        (false, Some(retried)) => output::line(&progress(retried))?,
     }
     if found.already > 0 {
         eprintln!("left out: {} that were published again before; --again takes them too", found.already);
@@ -120,6 +154,24 @@ fn say(choice: &RetryChoice, found: &RetryPreview, published: usize, as_json: bo
         return Err(Reported::Failed.into());
     }
     Ok(())
+}
+
+fn progress(retried: &Retried) -> String {
+    let Retried { info, published, left } = retried;
+    let messages = |count: i64| format!("{count} message{}", if count == 1 { "" } else { "s" });
+    let look = format!("see `dispatcher replay show {} --jobs`", info.id);
+    let results: Vec<String> = info.results.iter().map(|(result, count)| format!("{count} {result}")).collect();
+    let results = results.join(", ");
+    match (*left, info.note.as_deref()) {
+        (_, Some(note)) => format!("replay {} is {}: {}\n{results}; {look}", info.id, info.state, clean(note)),
+        (0, None) => format!("published {} again: {results}; {look}", messages(*published)),
+        (left, None) => format!(
+            "replay {} has begun: {} at up to {}/s, {left} of them still to be published by a running daemon; {look}",
+            info.id,
+            messages(info.matched),
+            info.rate
+        ),
+    }
 }
 
 fn preview(found: &RetryPreview) -> String {

@@ -77,6 +77,15 @@ impl Aside {
         after.chain(from_the_start).take(PROBES).map(|(number, _)| *number).collect()
     }
 
+    /// What Postgres has of it: `events`, in order, of at most `room`. A probe that is not there any more was published by
+    /// another process, which served the shard before or serves it too: it is refused no longer, and what is behind
+    /// it must not wait for it.
+    pub fn found(&mut self, events: &[Event], room: u32) {
+        let last = if events.len() < room as usize { i64::MAX } else { events.last().map_or(0, |event| event.number) };
+        let there = |number: &i64| *number > last || events.iter().any(|event| event.number == *number);
+        self.cured |= !self.probes.iter().all(there);
+    }
+
     /// True where `event` must wait for another one of its job; it stands aside too.
     pub fn holds(&mut self, event: &Event) -> bool {
         let waits =
@@ -173,5 +182,37 @@ mod tests {
         assert_eq!(aside.begin(100, now).1, 0);
         let (left_out, room) = aside.begin(100, now + FIRST_PAUSE);
         assert_eq!((left_out.len(), room), (MOST - PROBES, 100));
+    }
+
+    #[test]
+    fn a_refused_event_that_another_process_has_published_holds_up_nothing() {
+        let now = Instant::now();
+        let mut aside = Aside::new(now);
+        aside.begin(10, now);
+        aside.refused(&event(1, "a"), now);
+        aside.end(now);
+        let later = now + FIRST_PAUSE;
+        assert_eq!(aside.begin(10, later).0, [0_i64; 0], "it tries again");
+        // But its row is gone, and there is another one.
+        let next = event(2, "a");
+        aside.found(std::slice::from_ref(&next), 10);
+        assert!(aside.holds(&next), "in this round nobody knows");
+        aside.end(later);
+        assert!(aside.is_empty());
+        aside.begin(10, later);
+        assert!(!aside.holds(&next));
+    }
+
+    #[test]
+    fn a_probe_that_did_not_fit_is_not_gone() {
+        let now = Instant::now();
+        let mut aside = Aside::new(now);
+        aside.begin(10, now);
+        aside.refused(&event(7, "a"), now);
+        aside.end(now);
+        aside.begin(1, now + FIRST_PAUSE);
+        aside.found(&[event(3, "b")], 1);
+        aside.end(now + FIRST_PAUSE);
+        assert!(!aside.is_empty());
     }
 }

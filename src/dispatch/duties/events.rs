@@ -71,6 +71,7 @@ impl Relay {
             Err(error) => return self.trouble(&error.to_string()),
         };
         self.done.clear();
+        self.aside.found(&events, room);
         let count = events.len();
         let published = tokio::select! {
             biased;

@@ -13,6 +13,7 @@ mod receipts;
 mod reclaim;
 mod release;
 mod replay;
+mod retry;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -69,6 +70,7 @@ impl Duties {
         duties.add(tempo.reclaim, desk, |desk| async move { reclaim::once(&desk).await });
         duties.add(tempo.receipts, desk, |desk| async move { receipts::once(&desk).await });
         duties.add(tempo.release, desk, |desk| async move { replay::once(&desk).await });
+        duties.add(tempo.release, desk, |desk| async move { retry::once(&desk).await });
         duties.add(tempo.expire, desk, |desk| async move { replay::results(&desk).await });
         duties.add(tempo.prune, desk, |desk| async move { prune::once(&desk).await });
         let counted = pace.clone();

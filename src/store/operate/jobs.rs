@@ -1,6 +1,6 @@
 //! Jobs are withdrawn, and doubts are ended, by hand.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::postgres::PgRow;
 use sqlx::{QueryBuilder, Row};
@@ -26,48 +26,185 @@ pub enum Acted {
     Missing,
 }
 
-/// What an operator has found out about a job in doubt.
+/// What an operator does to jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// ihuyi took it: `accepted`, with ihuyi's id where it is known.
+pub enum JobAct {
+    /// Withdraws what waits or is due: `cancelled`.
+    Cancel,
+    /// Ends a doubt, ihuyi took it: `accepted`, with ihuyi's id where it is known.
     Sent(Option<String>),
-    /// ihuyi did not: it is due now, with what is left of its attempts and at least one.
+    /// Ends a doubt, ihuyi did not: it is due now, with what is left of its attempts and at least one.
     NotSent,
 }
+
+impl JobAct {
+    /// The states that it ends; in others a job stays as it is.
+    pub fn from(&self) -> &'static [State] {
+        match self {
+            JobAct::Cancel => &[State::Waiting, State::Queued],
+            JobAct::Sent(_) | JobAct::NotSent => &[State::InDoubt],
+        }
+    }
+
+    /// `filter.states`, where `named` were asked for.
+    ///
+    /// # Errors
+    /// When it makes no sense for one of them; in words for a person.
+    pub fn states(&self, named: &[State]) -> Result<Vec<State>, String> {
+        if let Some(other) = named.iter().find(|state| !self.from().contains(state)) {
+            let known: Vec<&str> = self.from().iter().map(|state| state.as_str()).collect();
+            return Err(format!("{other}: only {} make sense here", known.join(", ")));
+        }
+        Ok(if named.is_empty() { self.from().to_vec() } else { named.to_vec() })
+    }
+
+    /// `operations.action`.
+    fn word(&self) -> &'static str {
+        match self {
+            JobAct::Cancel => "cancel",
+            JobAct::Sent(_) | JobAct::NotSent => "resolve",
+        }
+    }
+}
+
+/// Jobs of one statement, at most.
+const CHUNK: usize = 500;
 
 /// An act on many jobs: its number in `operations`.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch(i64);
 
-/// Adds what `changed` holds to the batch of that number, if there is one.
-macro_rules! counted {
-    ($batch:literal) => {
+/// The jobs `$1` that are in one of the states `$from` go where `$set` says; `$4` is why. Noted in the batch `$5`, whose
+/// count grows, or by itself. A row for each job that there is.
+macro_rules! act {
+    (set $set:literal, from $from:literal, note $action:literal $target:literal $(, then $more:expr)?) => {
         concat!(
-            "counted as (
-                 update operations set count = count + (select count(*) from changed) where id = ",
-            $batch,
-            "::bigint
-             ) "
+            "with target as (
+                 select id, state from jobs where id = any($1) order by id for update
+             ), changed as (
+                 update jobs j
+                 set ",
+            $set,
+            ", updated_at = now()
+                 from target t where j.id = t.id and t.state in (",
+            $from,
+            ")
+                 returning j.id, j.mobile, j.account, j.state, j.code, j.message, j.smsid, j.metadata
+             ), ",
+            $($more,)?
+            "noted as (
+                 insert into operations (actor, via, action, target, count, reason)
+                 select $2, $3, '",
+            $action,
+            "', jsonb_build_object('jobs', jsonb_agg(id order by id)",
+            $target,
+            "), count(*), $4
+                 from changed where $5::bigint is null having count(*) > 0
+             ), counted as (
+                 update operations set count = count + (select count(*) from changed) where id = $5::bigint
+             )
+             select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id"
         )
     };
 }
 
+const CANCEL: &str = act!(set "state = 'cancelled', wait_reason = null, due_at = null, on_room = false",
+    from "'waiting', 'queued'", note "cancel" "");
+
+const NOT_SENT: &str = act!(set "state = 'waiting', wait_reason = 'retry', due_at = now(), on_room = false",
+    from "'in_doubt'", note "resolve" ", 'sent', false");
+
+/// A receipt that came before its smsid was known is looked at again.
+const SENT: &str = act!(set "state = 'accepted', smsid = coalesce($6, j.smsid)",
+    from "'in_doubt'", note "resolve" ", 'sent', true, 'smsid', $6::text",
+    then concat!("told as (", announce!("changed"), "), early as (
+        update receipts set look_at = now(), looks = 0
+        where smsid = $6 and job_id is null and exists (select from changed)
+    ), "));
+
 impl Store {
-    /// The jobs that `filter` lets through, each with its state: the choice of an act on many.
-    pub async fn choose_jobs(&self, filter: &JobFilter) -> Result<Vec<(String, State)>, LedgerError> {
+    /// How many jobs in each state `filter` lets through.
+    pub async fn count_jobs(&self, filter: &JobFilter) -> Result<BTreeMap<String, i64>, LedgerError> {
+        let ranges = self.ranges(filter).await?;
+        if ranges.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut sql = QueryBuilder::new("select state, count(*) from (");
+        push_ranges(&mut sql, "state", &ranges, filter, None);
+        sql.push(") as found group by state");
+        let rows = sql.build_query_as::<(String, i64)>().persistent(false).fetch_all(&self.pool).await;
+        Ok(rows.map_err(ledger_error)?.into_iter().collect())
+    }
+
+    /// The jobs that `filter` lets through, the first that came first, at most `limit`: the choice of an act on many.
+    pub async fn choose_jobs(&self, filter: &JobFilter, limit: Option<u32>) -> Result<Vec<String>, LedgerError> {
         let ranges = self.ranges(filter).await?;
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let mut sql = QueryBuilder::new("select id, state from (");
-        push_ranges(&mut sql, "id, seq, state", &ranges, filter, None);
-        sql.push(") as found order by seq, id");
-        let rows = sql.build().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
-        rows.iter().map(|row| Ok((row.try_get("id").map_err(ledger_error)?, state_in(row)?))).collect()
+        let mut sql = QueryBuilder::new("select id from (");
+        push_ranges(&mut sql, "id, seq", &ranges, filter, None);
+        sql.push(") as found order by seq, id limit ").push_bind(limit.map(i64::from));
+        sql.build_query_scalar().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)
+    }
+
+    /// Does it to all of `ids`, some at a time. What comes of each, in order. Each step is noted in `batch`, or by itself.
+    pub async fn act_on_jobs(
+        &self,
+        by: &Operator,
+        act: &JobAct,
+        ids: &[String],
+        batch: Option<Batch>,
+    ) -> Result<Vec<Acted>, LedgerError> {
+        let mut acted = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(CHUNK) {
+            acted.extend(self.act_on_some(by, act, chunk, batch).await?);
+        }
+        Ok(acted)
+    }
+
+    async fn act_on_some(
+        &self,
+        by: &Operator,
+        act: &JobAct,
+        ids: &[String],
+        batch: Option<Batch>,
+    ) -> Result<Vec<Acted>, LedgerError> {
+        let sql = match act {
+            JobAct::Cancel => CANCEL,
+            JobAct::NotSent => NOT_SENT,
+            JobAct::Sent(_) => SENT,
+        };
+        let query = sqlx::query(sql)
+            .bind(ids)
+            .bind(&by.actor)
+            .bind(by.via.as_str())
+            .bind(&by.reason)
+            .bind(batch.map(|batch| batch.0));
+        let query = if let JobAct::Sent(smsid) = act { query.bind(smsid.as_deref()) } else { query };
+        acted(ids, &query.fetch_all(&self.pool).await.map_err(ledger_error)?)
+    }
+
+    /// Does it to the jobs that `filter` chooses now, the first that came first, at most `limit`; one row in `operations`.
+    /// How many were changed.
+    pub async fn act_on_many(
+        &self,
+        by: &Operator,
+        act: &JobAct,
+        filter: &JobFilter,
+        limit: Option<u32>,
+    ) -> Result<usize, LedgerError> {
+        let ids = self.choose_jobs(filter, limit).await?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let batch = self.begin_batch(by, act.word(), filter).await?;
+        let acted = self.act_on_jobs(by, act, &ids, Some(batch)).await?;
+        Ok(acted.iter().filter(|acted| **acted == Acted::Done).count())
     }
 
     /// Begins an act on many jobs: one row in `operations`, whose count grows with what is done.
-    pub async fn begin_batch(&self, by: &Operator, action: &str, filter: &JobFilter) -> Result<Batch, LedgerError> {
+    async fn begin_batch(&self, by: &Operator, action: &str, filter: &JobFilter) -> Result<Batch, LedgerError> {
         let row = sqlx::query(
             "insert into operations (actor, via, action, target, reason) values ($1, $2, $3, $4::jsonb, $5) returning id",
         )
@@ -80,130 +217,6 @@ impl Store {
         .await
         .map_err(ledger_error)?;
         Ok(Batch(row.try_get(0).map_err(ledger_error)?))
-    }
-
-    /// Withdraws jobs that wait or are due. What comes of each, in order. Noted in `batch`, or by itself.
-    pub async fn cancel_jobs(
-        &self,
-        by: &Operator,
-        ids: &[String],
-        batch: Option<Batch>,
-    ) -> Result<Vec<Acted>, LedgerError> {
-        let rows = sqlx::query(concat!(
-            "with target as (
-                 select id, state from jobs where id = any($1) order by id for update
-             ), changed as (
-                 update jobs j
-                 set state = 'cancelled', wait_reason = null, due_at = null, on_room = false, updated_at = now()
-                 from target t where j.id = t.id and t.state in ('waiting', 'queued')
-                 returning j.id
-             ), noted as (
-                 insert into operations (actor, via, action, target, count, reason)
-                 select $2, $3, 'cancel', jsonb_build_object('jobs', jsonb_agg(id order by id)), count(*), $4
-                 from changed where $5::bigint is null having count(*) > 0
-             ), ",
-            counted!("$5"),
-            "select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id",
-        ))
-        .bind(ids)
-        .bind(&by.actor)
-        .bind(by.via.as_str())
-        .bind(&by.reason)
-        .bind(batch.map(|batch| batch.0))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(ledger_error)?;
-        acted(ids, &rows)
-    }
-
-    /// Ends doubts. What comes of each job, in order. Noted in `batch`, or by itself.
-    pub async fn resolve_jobs(
-        &self,
-        by: &Operator,
-        ids: &[String],
-        verdict: &Verdict,
-        batch: Option<Batch>,
-    ) -> Result<Vec<Acted>, LedgerError> {
-        match verdict {
-            Verdict::Sent(smsid) => self.resolve_sent(by, ids, smsid.as_deref(), batch).await,
-            Verdict::NotSent => self.resolve_not_sent(by, ids, batch).await,
-        }
-    }
-
-    /// A receipt that came before its smsid was known is looked at again.
-    async fn resolve_sent(
-        &self,
-        by: &Operator,
-        ids: &[String],
-        smsid: Option<&str>,
-        batch: Option<Batch>,
-    ) -> Result<Vec<Acted>, LedgerError> {
-        let rows = sqlx::query(concat!(
-            "with target as (
-                 select id, state from jobs where id = any($1) order by id for update
-             ), changed as (
-                 update jobs j
-                 set state = 'accepted', smsid = coalesce($5, j.smsid), updated_at = now()
-                 from target t where j.id = t.id and t.state = 'in_doubt'
-                 returning j.id, j.mobile, j.account, j.state, j.code, j.message, j.smsid, j.metadata
-             ), told as (",
-            announce!("changed"),
-            "), early as (
-                 update receipts set look_at = now(), looks = 0
-                 where smsid = $5 and job_id is null and exists (select from changed)
-             ), noted as (
-                 insert into operations (actor, via, action, target, count, reason)
-                 select $2, $3, 'resolve',
-                     jsonb_build_object('jobs', jsonb_agg(id order by id), 'sent', true, 'smsid', $5::text), count(*), $4
-                 from changed where $6::bigint is null having count(*) > 0
-             ), ",
-            counted!("$6"),
-            "select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id",
-        ))
-        .bind(ids)
-        .bind(&by.actor)
-        .bind(by.via.as_str())
-        .bind(&by.reason)
-        .bind(smsid)
-        .bind(batch.map(|batch| batch.0))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(ledger_error)?;
-        acted(ids, &rows)
-    }
-
-    async fn resolve_not_sent(
-        &self,
-        by: &Operator,
-        ids: &[String],
-        batch: Option<Batch>,
-    ) -> Result<Vec<Acted>, LedgerError> {
-        let rows = sqlx::query(concat!(
-            "with target as (
-                 select id, state from jobs where id = any($1) order by id for update
-             ), changed as (
-                 update jobs j
-                 set state = 'waiting', wait_reason = 'retry', due_at = now(), on_room = false, updated_at = now()
-                 from target t where j.id = t.id and t.state = 'in_doubt'
-                 returning j.id
-             ), noted as (
-                 insert into operations (actor, via, action, target, count, reason)
-                 select $2, $3, 'resolve', jsonb_build_object('jobs', jsonb_agg(id order by id), 'sent', false),
-                     count(*), $4
-                 from changed where $5::bigint is null having count(*) > 0
-             ), ",
-            counted!("$5"),
-            "select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id",
-        ))
-        .bind(ids)
-        .bind(&by.actor)
-        .bind(by.via.as_str())
-        .bind(&by.reason)
-        .bind(batch.map(|batch| batch.0))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(ledger_error)?;
-        acted(ids, &rows)
     }
 }
 

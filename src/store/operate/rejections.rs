@@ -1,21 +1,21 @@
-//! Refused messages are published again by hand.
-//!
-//! A batch of them is held by a transaction while it is published, so that two who do so at a time do not
-//! publish the same; and it is marked with the note of who did. A crash between the broker's confirm and the
-//! mark leaves messages that are published once more: their jobs are recognised by their ids.
+//! Refused messages are chosen to be published again. The choice is a replay, which the lease holder carries
+//! out (`retrying`).
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use sqlx::{Postgres, Row, Transaction};
+use serde_json::{Value, json};
+use sqlx::Row;
 
 use super::super::connect::Store;
 use super::super::error::ledger_error;
-use super::super::query::RejectionInfo;
 use super::Operator;
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::Timestamp;
 use crate::domain::message::RejectReason;
+
+/// Numbers that a note of an operation holds, at most.
+const NAMED: usize = 20;
 
 /// Which rejections to publish again. What is `None` or empty filters nothing.
 #[derive(Clone, Debug, Default)]
@@ -52,16 +52,17 @@ pub struct RetryPreview {
     pub newest: Option<Timestamp>,
     /// How many with each reason.
     pub by_reason: BTreeMap<String, i64>,
-    /// The last of them: what is refused from now on does not join.
-    #[serde(skip)]
-    pub last: i64,
 }
 
-/// Messages that nobody else publishes meanwhile.
-pub struct RetryBatch {
-    transaction: Transaction<'static, Postgres>,
-    /// What to publish, the oldest first.
-    pub rejections: Vec<RejectionInfo>,
+/// How messages are to be published again.
+#[derive(Clone, Debug)]
+pub struct RetryOrder {
+    /// Which.
+    pub choice: RetryChoice,
+    /// Messages a second.
+    pub rate: f64,
+    /// So many go first; the others only once none of those was refused again.
+    pub canary: u32,
 }
 
 /// What a choice lets through. Of a person who was forgotten the message is gone.
@@ -77,7 +78,7 @@ impl Store {
     /// What `choice` would find, changing nothing.
     pub async fn preview_retry(&self, choice: &RetryChoice) -> Result<RetryPreview, LedgerError> {
         let rows = sqlx::query(concat!(
-            "select reason, retried_at is not null and not $5 as already, count(*) as messages, max(id) as last,
+            "select reason, retried_at is not null and not $5 as already, count(*) as messages,
                  min(received_at) as oldest, max(received_at) as newest
              from rejections where ",
             chosen!(),
@@ -98,59 +99,60 @@ impl Store {
         Ok(preview)
     }
 
-    /// The next messages of `choice` behind `after`, up to `last`, at most `limit`; those that somebody else holds are
-    /// left to them. They are held until the batch is marked or dropped.
-    pub async fn hold_rejections(
-        &self,
-        choice: &RetryChoice,
-        after: i64,
-        last: i64,
-        limit: u32,
-    ) -> Result<RetryBatch, LedgerError> {
-        let mut transaction = self.pool.current().begin().await.map_err(ledger_error)?;
-        let rejections = sqlx::query_as(concat!(
-            "select id, reason, detail, length(body) as bytes, received_at, retried_at, body, properties
-             from rejections where ",
+    /// Freezes the choice and begins: what is refused from now on does not join. The replay's number and how many messages
+    /// it has; `None` where there is none.
+    pub async fn begin_retry(&self, by: &Operator, order: &RetryOrder) -> Result<Option<(i64, i64)>, LedgerError> {
+        let choice = &order.choice;
+        let begun = sqlx::query(concat!(
+            "with chosen as materialized (
+                 select id, reason, retried_at from rejections where ",
             chosen!(),
-            " and ($5 or retried_at is null) and id > $6 and id <= $7
-             order by id limit $8 for update skip locked"
+            " and ($5 or retried_at is null)
+             ), begun as (
+                 insert into replays (subject, actor, via, reason, filter, rate, canary, canary_state, matched)
+                 select 'rejections', $6, $7, $8, $9::jsonb, $10, $11, case when $11 > 0 then 'going' else 'none' end,
+                     count(*)
+                 from chosen having count(*) > 0
+                 returning id, matched
+             ), listed as (
+                 insert into replay_jobs (replay_id, position, rejection_id, from_state, requests, retried_at)
+                 select begun.id, row_number() over (order by c.id), c.id, c.reason, 0, c.retried_at
+                 from chosen c cross join begun
+             ), noted as (
+                 insert into operations (actor, via, action, target, count, reason)
+                 select $6, $7, 'retry', $9::jsonb || jsonb_build_object('replay', id), matched, $8 from begun
+             )
+             select id, matched from begun"
         ))
         .bind(&choice.ids)
         .bind(choice.reason.map(RejectReason::as_str))
         .bind(choice.since)
         .bind(choice.until)
         .bind(choice.again)
-        .bind(after)
-        .bind(last)
-        .bind(i64::from(limit))
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(ledger_error)?;
-        Ok(RetryBatch { transaction, rejections })
-    }
-}
-
-impl RetryBatch {
-    /// Notes that its messages were published again, and by whom.
-    pub async fn mark(mut self, by: &Operator) -> Result<(), LedgerError> {
-        let ids: Vec<i64> = self.rejections.iter().map(|rejection| rejection.summary.id).collect();
-        sqlx::query(
-            "with marked as (
-                 update rejections set retried_at = now() where id = any($1) returning id
-             )
-             insert into operations (actor, via, action, target, count, reason)
-             select $2, $3, 'retry', jsonb_build_object('rejections', jsonb_agg(id order by id)), count(*), $4
-             from marked having count(*) > 0",
-        )
-        .bind(ids)
         .bind(&by.actor)
         .bind(by.via.as_str())
         .bind(&by.reason)
-        .execute(&mut *self.transaction)
+        .bind(describe(choice).to_string())
+        .bind(order.rate)
+        .bind(i64::from(order.canary))
+        .fetch_optional(&self.pool)
         .await
         .map_err(ledger_error)?;
-        self.transaction.commit().await.map_err(ledger_error)
+        begun.map(|row| Ok((row.try_get(0).map_err(ledger_error)?, row.try_get(1).map_err(ledger_error)?))).transpose()
     }
+}
+
+/// The choice for whoever reads it later. Few numbers are named, many counted.
+fn describe(choice: &RetryChoice) -> Value {
+    let named = (1..=NAMED).contains(&choice.ids.len()).then_some(&choice.ids);
+    json!({
+        "rejections": named,
+        "ids": choice.ids.len(),
+        "refused_for": choice.reason.map(RejectReason::as_str),
+        "since": choice.since,
+        "until": choice.until,
+        "again": choice.again,
+    })
 }
 
 impl RetryPreview {
@@ -162,7 +164,6 @@ impl RetryPreview {
         }
         let (oldest, newest): (Timestamp, Timestamp) = (row.try_get("oldest")?, row.try_get("newest")?);
         self.matched += messages;
-        self.last = self.last.max(row.try_get("last")?);
         *self.by_reason.entry(row.try_get("reason")?).or_default() += messages;
         self.oldest = Some(self.oldest.map_or(oldest, |known| known.min(oldest)));
         self.newest = Some(self.newest.map_or(newest, |known| known.max(newest)));

@@ -54,6 +54,8 @@ pub struct ReplayPreview {
 pub struct ReplayInfo {
     /// Its number.
     pub id: i64,
+    /// What is replayed: jobs or rejections.
+    pub subject: String,
     /// running, paused, done or cancelled.
     pub state: String,
     /// Why it is paused.
@@ -76,7 +78,7 @@ pub struct ReplayInfo {
     pub expires_in_seconds: Option<f64>,
     /// How many jobs were chosen.
     pub matched: i64,
-    /// How many of them are where: `pending`, `sent`, `skipped`, or the state that they came to.
+    /// How many of them are where: a word of [`RESULTS`](crate::domain::replay::RESULTS) each.
     pub results: BTreeMap<String, i64>,
     /// When it began.
     pub created_at: Timestamp,
@@ -86,20 +88,22 @@ pub struct ReplayInfo {
     pub finished_at: Option<Timestamp>,
 }
 
-/// One job of a replay.
+/// One job, or one refused message, of a replay.
 #[derive(Clone, Debug, Serialize, FromRow)]
 pub struct ReplayedJob {
     /// 1 for the first that goes.
     pub position: i64,
-    /// Its id.
-    pub job: String,
-    /// Where it was when it was chosen.
+    /// Its id; of a refused message the id that it has, once it was published again as a valid job.
+    pub job: Option<String>,
+    /// Of a refused message: its rejection.
+    pub rejection: Option<i64>,
+    /// Where it was when it was chosen, or what it was refused for.
     pub from: String,
-    /// pending, sent, skipped (gone elsewhere meanwhile), or the state that it came to.
+    /// A word of [`RESULTS`](crate::domain::replay::RESULTS).
     pub result: String,
     /// The gateway's last answer, as of now.
     pub code: Option<i64>,
-    /// When it was sent again or skipped.
+    /// When it was sent again, or was found to be elsewhere.
     pub at: Option<Timestamp>,
 }
 
@@ -185,7 +189,7 @@ impl Store {
     /// The replay of that number.
     pub async fn find_replay(&self, id: i64) -> Result<Option<ReplayInfo>, LedgerError> {
         let found = sqlx::query(
-            "select id, state, note, canary_state, actor, via, reason, filter, rate, canary,
+            "select id, subject, state, note, canary_state, actor, via, reason, filter, rate, canary,
                  extract(epoch from expires_in)::float8 as expires_in, matched, created_at, updated_at, finished_at,
                  (select jsonb_object_agg(result, jobs) from (
                      select result, count(*) as jobs from replay_jobs where replay_id = $1 group by result) as counted
@@ -210,7 +214,7 @@ impl Store {
     ) -> Result<(Vec<ReplayedJob>, Option<i64>), LedgerError> {
         let limit = limit.clamp(1, MAX_PAGE) as usize;
         let mut rows: Vec<ReplayedJob> = sqlx::query_as(
-            "select r.position, r.job_id as job, r.from_state as \"from\", r.result, j.code, r.at
+            "select r.position, r.job_id as job, r.rejection_id as rejection, r.from_state as \"from\", r.result, j.code, r.at
              from replay_jobs r left join jobs j on j.id = r.job_id
              where r.replay_id = $1 and r.position > $2 and ($3::text is null or r.result = $3)
              order by r.position limit $4",
@@ -323,6 +327,7 @@ fn replay_info(row: &PgRow) -> sqlx::Result<ReplayInfo> {
     let results: Option<Value> = row.try_get("results")?;
     Ok(ReplayInfo {
         id: row.try_get("id")?,
+        subject: row.try_get("subject")?,
         state: row.try_get("state")?,
         note: row.try_get("note")?,
         canary_state: row.try_get("canary_state")?,

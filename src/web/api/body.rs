@@ -87,6 +87,14 @@ impl<'a> Fields<'a> {
         Fields::inner("", text, known)
     }
 
+    /// `body` is an object with that field, not null; which of two kinds of bodies it is. What is wrong with it,
+    /// [`Fields::of`] says.
+    pub fn has(body: &[u8], name: &str) -> bool {
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        Members::parse(text)
+            .is_ok_and(|Members(found)| found.iter().any(|(field, raw)| field == name && *raw != "null"))
+    }
+
     fn inner(path: &'static str, text: &'a str, known: &[&str]) -> Result<Self, Problem> {
         let Members(found) = Members::parse(text).map_err(bad_json)?;
         let mut fields =

@@ -6,10 +6,10 @@ use axum::extract::{RawQuery, State};
 use super::Api;
 use super::access::{Named, Operator, forbidden};
 use super::body::{Body, Fields, invalid};
-use super::model::{Acting, JobPage, Looking, Reason, Resolution, WholeJob};
-use super::port::Act;
-use super::query;
+use super::model::{ActedOn, Acting, CancelOrder, JobPage, Looking, Reason, Resolution, ResolveOrder, WholeJob};
+use super::port::{Act, Many, ManyAsked};
 use super::tokens::Caller;
+use super::{query, replays};
 use crate::domain::receipt::{MAX_SMSID, is_smsid};
 use crate::web::problem::Problem;
 
@@ -110,7 +110,7 @@ pub(super) async fn resolve(
 ) -> Result<Json<WholeJob>, Problem> {
     let mut fields = Fields::of(&body, &["sent", "smsid", "reason"])?;
     let Some(sent) = fields.boolean("sent")? else {
-        return Err(invalid("`sent` is missing: write true if ihuyi took the message, false if it did not"));
+        return Err(sent_is_missing());
     };
     let smsid = fields.text("smsid", MAX_SMSID)?;
     if smsid.as_ref().is_some_and(|smsid| !is_smsid(smsid)) {
@@ -122,4 +122,67 @@ pub(super) async fn resolve(
     let act = operator.act(fields.reason()?);
     api.backend.resolve(act, id.clone(), sent, smsid).await?;
     Ok(Json(api.backend.job(id).await?))
+}
+
+/// Withdraw jobs that have not been sent, by a filter
+///
+/// 10,000 at most, the first that came first: repeat the request while some are `left`. What is neither `waiting` nor
+/// `queued` is not chosen.
+#[utoipa::path(post, path = "/jobs/cancel", tag = "jobs",
+    request_body = CancelOrder,
+    responses(
+        (status = 200, body = ActedOn),
+        Acting,
+    ))]
+pub(super) async fn cancel_many(
+    State(api): State<Api>,
+    operator: Operator,
+    Body(body): Body,
+) -> Result<Json<ActedOn>, Problem> {
+    many(&api, operator, Fields::of(&body, &["filter", "dry_run", "reason"])?, Many::Cancel).await
+}
+
+/// End doubts, by a filter
+///
+/// As for a single job, but without an `smsid`. 10,000 at most, the first that came first: repeat the request while some
+/// are `left`. Only jobs that are `in_doubt` are chosen.
+#[utoipa::path(post, path = "/jobs/resolve", tag = "jobs",
+    request_body = ResolveOrder,
+    responses(
+        (status = 200, body = ActedOn),
+        Acting,
+    ))]
+pub(super) async fn resolve_many(
+    State(api): State<Api>,
+    operator: Operator,
+    Body(body): Body,
+) -> Result<Json<ActedOn>, Problem> {
+    let mut fields = Fields::of(&body, &["filter", "sent", "dry_run", "reason"])?;
+    let what = match fields.boolean("sent")? {
+        Some(true) => Many::Sent,
+        Some(false) => Many::NotSent,
+        None => return Err(sent_is_missing()),
+    };
+    many(&api, operator, fields, what).await
+}
+
+async fn many(api: &Api, operator: Operator, mut fields: Fields<'_>, what: Many) -> Result<Json<ActedOn>, Problem> {
+    let filter = replays::filter(&mut fields)?;
+    let dry_run = fields.boolean("dry_run")?.unwrap_or(false);
+    let act = operator.act(fields.reason()?);
+    Ok(Json(api.backend.act_on_many(act, ManyAsked { what, filter, dry_run }).await?))
+}
+
+/// The job that has the name of an act for its id.
+pub(super) async fn show_cancel(api: State<Api>, caller: Caller) -> Result<Json<WholeJob>, Problem> {
+    show(api, caller, Named("cancel".into())).await
+}
+
+/// See [`show_cancel`].
+pub(super) async fn show_resolve(api: State<Api>, caller: Caller) -> Result<Json<WholeJob>, Problem> {
+    show(api, caller, Named("resolve".into())).await
+}
+
+fn sent_is_missing() -> Problem {
+    invalid("`sent` is missing: write true if ihuyi took the message, false if it did not")
 }

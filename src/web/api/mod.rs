@@ -41,6 +41,8 @@ pub(super) fn routes(api: Api) -> Router {
     Router::new()
         .route("/openapi.json", get(openapi::document))
         .route("/jobs", get(jobs::list).post(publish::publish))
+        .route("/jobs/cancel", get(jobs::show_cancel).post(jobs::cancel_many))
+        .route("/jobs/resolve", get(jobs::show_resolve).post(jobs::resolve_many))
         .route("/jobs/{id}", get(jobs::show))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/jobs/{id}/resolve", post(jobs::resolve))

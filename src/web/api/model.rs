@@ -261,6 +261,12 @@ pub struct RetryOrder {
     pub dry_run: Option<bool>,
     /// Also those that were published again before.
     pub again: Option<bool>,
+    /// How fast, `N/s`, `N/m`, `N/h` or `N/d`; `100/s` where it is left out.
+    #[schema(example = "10/s")]
+    pub rate: Option<String>,
+    /// So many go first; the others only once none of those was refused again.
+    #[schema(maximum = 100000)]
+    pub canary: Option<u32>,
     /// In your own words; kept in `operations`.
     #[schema(min_length = 1, max_length = 500)]
     pub reason: Option<String>,
@@ -284,15 +290,18 @@ pub struct RetryFilter {
 /// What a filter found, and what was published.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Retried {
+    /// The replay that publishes them: look at it, pause, resume or cancel it; null after a dry run, or where nothing was
+    /// found.
+    pub replay: Option<i64>,
     /// Nothing was published.
     pub dry_run: bool,
     /// Messages that the filter found.
     pub matched: i64,
     /// Messages that were left out: they were published again before.
     pub already: i64,
-    /// Messages that were published again; what is still no valid job is refused anew.
+    /// Messages that were published again so far; what is still no valid job is refused anew.
     pub published: i64,
-    /// Messages that are left for the next request.
+    /// Messages that are still to be published, by the replay.
     pub left: i64,
     /// The earliest of those found.
     pub oldest: Option<DateTime<Utc>>,
@@ -318,6 +327,70 @@ pub struct Published {
     pub ids: Vec<String>,
 }
 
+/// Jobs that are to be withdrawn.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelOrder {
+    /// Which jobs; at least one condition.
+    pub filter: JobsFilter,
+    /// Only say how many.
+    pub dry_run: Option<bool>,
+    /// In your own words; kept in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Doubts that are to be ended.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveOrder {
+    /// Which jobs; at least one condition.
+    pub filter: JobsFilter,
+    /// ihuyi took the messages: the jobs are `accepted`. Otherwise they are sent again.
+    pub sent: bool,
+    /// Only say how many.
+    pub dry_run: Option<bool>,
+    /// In your own words; kept in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Which jobs. All conditions must hold.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobsFilter {
+    /// In one of these states; where it is left out, in those for which the act makes sense.
+    pub state: Option<Vec<String>>,
+    /// With this last code of the gateway.
+    pub code: Option<i64>,
+    /// Of this account.
+    pub account: Option<String>,
+    /// To this number.
+    pub mobile: Option<String>,
+    /// Last changed then or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Last changed before.
+    pub until: Option<DateTime<Utc>>,
+    /// Of these ids, up to 10,000.
+    #[schema(max_items = 10000)]
+    pub id: Option<Vec<String>>,
+}
+
+/// What a filter found, and what was done.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ActedOn {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// Jobs that the filter found.
+    pub matched: i64,
+    /// How many in each state.
+    pub by_state: BTreeMap<String, i64>,
+    /// Jobs that were changed; others had gone elsewhere meanwhile.
+    pub changed: i64,
+    /// Jobs that are left for the next request.
+    pub left: i64,
+}
+
 /// A replay that was asked for, and what its filter found.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ReplayBegun {
@@ -325,10 +398,12 @@ pub struct ReplayBegun {
     pub id: Option<i64>,
     /// Nothing was begun.
     pub dry_run: bool,
-    /// Jobs that are, or would be, sent again.
+    /// Jobs, or refused messages, that are, or would be, sent again.
     pub matched: i64,
     /// Jobs that are not: their `expires_at` has passed, and no `expires_in` is given.
     pub past_expiry: i64,
+    /// Refused messages that are not: they were published again before.
+    pub already: i64,
     /// What they cost, in parts of an SMS, the signature not counted.
     pub parts: i64,
     /// The earliest last change of them.
@@ -339,6 +414,8 @@ pub struct ReplayBegun {
     pub by_code: BTreeMap<String, i64>,
     /// How many of each account.
     pub by_account: BTreeMap<String, i64>,
+    /// How many refused messages with each reason.
+    pub by_reason: BTreeMap<String, i64>,
 }
 
 /// A replay and how far it is.
@@ -346,6 +423,8 @@ pub struct ReplayBegun {
 pub struct Replay {
     /// Its number.
     pub id: i64,
+    /// What is replayed: `jobs`, or `rejections`.
+    pub subject: String,
     /// `running`, `paused`, `done` or `cancelled`.
     pub state: String,
     /// Why it is paused.
@@ -369,7 +448,9 @@ pub struct Replay {
     pub expires_in_seconds: Option<f64>,
     /// How many jobs were chosen.
     pub matched: i64,
-    /// How many of them are `pending`, `sent`, `skipped` (gone elsewhere meanwhile), or in the state they came to.
+    /// How many of them are `pending`, `sent`, `skipped` (gone elsewhere meanwhile), or in the state they came to. Refused
+    /// messages are `sending` while they are published, then `taken` (as a job that is new or was there already) or
+    /// `refused` again, or `gone` where they were pruned or erased.
     pub results: BTreeMap<String, i64>,
     /// When it began.
     pub created_at: DateTime<Utc>,
@@ -379,20 +460,22 @@ pub struct Replay {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// One job of a replay.
+/// One job, or one refused message, of a replay.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ReplayedJob {
     /// 1 for the first that goes.
     pub position: i64,
-    /// Its id.
-    pub job: String,
-    /// Where it was when it was chosen.
+    /// Its id; of a refused message the id that it has, once it was published again as a valid job.
+    pub job: Option<String>,
+    /// Of a refused message: the number of its rejection.
+    pub rejection: Option<i64>,
+    /// Where it was when it was chosen, or what it was refused for.
     pub from: String,
-    /// `pending`, `sent`, `skipped` (gone elsewhere meanwhile), or the state that it came to.
+    /// One of the words that `results` of the replay counts.
     pub result: String,
     /// The gateway's last answer, as of now.
     pub code: Option<i64>,
-    /// When it was sent again or skipped.
+    /// When it was sent again, or was found to be elsewhere.
     pub at: Option<DateTime<Utc>>,
 }
 
@@ -405,12 +488,16 @@ pub struct ReplayJobPage {
     pub next_cursor: Option<String>,
 }
 
-/// Failed jobs that are to be sent again.
+/// Failed jobs, or refused messages, that are to be sent again.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayOrder {
     /// Which jobs; at least one condition.
-    pub filter: ReplayFilter,
+    pub filter: Option<ReplayFilter>,
+    /// Which refused messages, in place of `filter`; at least one condition.
+    pub rejections: Option<RetryFilter>,
+    /// Also those refused messages that were published again before.
+    pub again: Option<bool>,
     /// Only say what would be done.
     pub dry_run: Option<bool>,
     /// How fast, `N/s`, `N/m`, `N/h` or `N/d`; `100/s` where it is left out.

@@ -21,6 +21,8 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_j
         jobs::show,
         jobs::cancel,
         jobs::resolve,
+        jobs::cancel_many,
+        jobs::resolve_many,
         replays::begin,
         replays::show,
         replays::jobs,

@@ -51,6 +51,28 @@ pub struct Act {
     pub reason: Option<String>,
 }
 
+/// What is to become of many jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Many {
+    /// Those that have not been sent are withdrawn.
+    Cancel,
+    /// Those in doubt were sent.
+    Sent,
+    /// Those in doubt were not.
+    NotSent,
+}
+
+/// Jobs that are to be acted on.
+#[derive(Clone, Debug)]
+pub struct ManyAsked {
+    /// What.
+    pub what: Many,
+    /// Which jobs. At least one condition.
+    pub filter: Filter,
+    /// Only say how many.
+    pub dry_run: bool,
+}
+
 /// Failed jobs that are to be sent again.
 #[derive(Clone, Debug)]
 pub struct ReplayAsked {
@@ -110,6 +132,10 @@ pub struct RetryAsked {
     pub again: bool,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// How fast.
+    pub rate: Rate,
+    /// So many go first; the others only once none of those was refused again.
+    pub canary: u32,
 }
 
 /// What is to become of a replay.
@@ -159,6 +185,8 @@ pub trait Backend: Send + Sync {
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()>;
     /// Ends a doubt: `sent` with ihuyi's id of the message, where it is known, or not sent.
     fn resolve(&self, act: Act, id: String, sent: bool, smsid: Option<String>) -> Answer<'_, ()>;
+    /// Acts on the jobs that a filter chooses, 10,000 at most, or says how many they are.
+    fn act_on_many(&self, act: Act, asked: ManyAsked) -> Answer<'_, model::ActedOn>;
     /// Begins a replay, or says what it would do.
     fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun>;
     /// A replay and how far it is.
@@ -169,7 +197,7 @@ pub trait Backend: Send + Sync {
     fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()>;
     /// One page of the refused messages, newest first; without the messages themselves.
     fn rejections(&self, page: RefusedPage) -> Answer<'_, model::RejectionPage>;
-    /// Publishes refused messages again, 1,000 at most, or says what it would do.
+    /// Begins to publish refused messages again, as a replay, or says what it would do.
     fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried>;
     /// A page of the numbers that want no bulk messages.
     fn suppressions(&self, limit: u32, cursor: Option<String>) -> Answer<'_, model::SuppressionPage>;

@@ -1,7 +1,10 @@
 //! Messages that were refused: look them up, publish them again.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use tokio::time::{Instant, sleep};
 
 use super::Api;
 use super::access::Operator;
@@ -11,6 +14,8 @@ use super::port::{Refused, RetryAsked};
 use super::query;
 use super::tokens::Caller;
 use crate::domain::message::RejectReason;
+use crate::domain::rate::Rate;
+use crate::domain::replay;
 use crate::web::problem::Problem;
 
 const FILTERS: [&str; 4] = ["id", "reason", "since", "until"];
@@ -18,6 +23,13 @@ const FILTERS: [&str; 4] = ["id", "reason", "since", "until"];
 const MAX_IDS: usize = 10_000;
 /// The longest text of a filter, in characters.
 const MAX_TEXT: usize = 200;
+/// For a retry to be through. What is left then goes on.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(100);
+/// Results of what was published, and of what is still to be.
+const PUBLISHED: [&str; 3] = ["sent", "taken", "refused"];
+const LEFT: [&str; 2] = ["pending", "sending"];
 
 /// Messages that were refused, the newest first
 #[utoipa::path(get, path = "/rejections", tag = "rejections",
@@ -44,8 +56,9 @@ pub(super) async fn list(
 
 /// Publish refused messages again as they were received, or see first which
 ///
-/// 1,000 at most, the oldest first: repeat the request while some are `left`. What was published again before is left
-/// out. Each message is judged anew; a job that was taken meanwhile is recognised by its id.
+/// They are published by a replay, whose number is in the answer: it is paced, and goes on by itself after a crash. The
+/// answer waits some seconds for it; what is `left` then goes on. What was published again before is left out. Each
+/// message is judged anew; a job that was taken meanwhile is recognised by its id.
 #[utoipa::path(post, path = "/rejections/retry", tag = "rejections",
     request_body = RetryOrder,
     responses(
@@ -57,25 +70,46 @@ pub(super) async fn retry(
     operator: Operator,
     Body(body): Body,
 ) -> Result<Json<Retried>, Problem> {
-    let mut fields = Fields::of(&body, &["filter", "dry_run", "again", "reason"])?;
-    let asked = RetryAsked {
-        filter: filter(&mut fields.object("filter", &FILTERS)?)?,
-        again: fields.boolean("again")?.unwrap_or(false),
-        dry_run: fields.boolean("dry_run")?.unwrap_or(false),
-    };
-    Ok(Json(api.backend.retry(operator.act(fields.reason()?), asked).await?))
+    let mut fields = Fields::of(&body, &["filter", "dry_run", "again", "rate", "canary", "reason"])?;
+    let asked = asked(&mut fields, "filter")?;
+    let mut retried = api.backend.retry(operator.act(fields.reason()?), asked).await?;
+    let patience = Instant::now() + PATIENCE;
+    while let Some(id) = retried.replay.filter(|_| retried.left > 0 && Instant::now() < patience) {
+        sleep(LOOK).await;
+        // It goes on also where it cannot be looked at.
+        let Ok(replay) = api.backend.replay(id).await else { break };
+        let count = |words: &[&str]| words.iter().filter_map(|word| replay.results.get(*word)).sum::<i64>();
+        (retried.published, retried.left) = (count(&PUBLISHED), count(&LEFT));
+        if replay.state != "running" {
+            break;
+        }
+    }
+    Ok(Json(retried))
 }
 
-fn filter(fields: &mut Fields) -> Result<Refused, Problem> {
+/// Which messages, in the field `filter`, and how they are to be published.
+pub(super) fn asked(fields: &mut Fields, filter: &'static str) -> Result<RetryAsked, Problem> {
+    let rate = fields.text("rate", MAX_TEXT)?.map_or(Ok(Rate::per_second(replay::RATE)), |text| Rate::parse(&text));
+    Ok(RetryAsked {
+        filter: refused(&mut fields.object(filter, &FILTERS)?, filter)?,
+        again: fields.boolean("again")?.unwrap_or(false),
+        dry_run: fields.boolean("dry_run")?.unwrap_or(false),
+        rate: rate.map_err(|problem| invalid(format!("`rate`: {problem}")))?,
+        canary: fields.count("canary", replay::MAX_CANARY)?.unwrap_or(0),
+    })
+}
+
+fn refused(fields: &mut Fields, place: &str) -> Result<Refused, Problem> {
     if fields.is_empty() {
-        return Err(invalid(format!("`filter` is empty: name which messages by {}", FILTERS.join(", "))));
+        return Err(invalid(format!("`{place}` is empty: name which messages by {}", FILTERS.join(", "))));
     }
     let time = |name: &str, text: Option<String>| {
-        text.map(|text| query::time(&text).map_err(|problem| invalid(format!("`filter.{name}` {problem}")))).transpose()
+        let read = text.map(|text| query::time(&text)).transpose();
+        read.map_err(|problem| invalid(format!("`{place}.{name}` {problem}")))
     };
     let reason = |word: String| {
         RejectReason::parse(&word)
-            .ok_or_else(|| invalid(format!("`filter.reason` is none: use one of {}", query::reasons())))
+            .ok_or_else(|| invalid(format!("`{place}.reason` is none: use one of {}", query::reasons())))
     };
     Ok(Refused {
         ids: fields.numbers("id", MAX_IDS)?,

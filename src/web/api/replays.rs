@@ -1,5 +1,7 @@
 //! Replays: jobs that failed are sent again.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -9,8 +11,8 @@ use super::access::{Named, Operator};
 use super::body::{Body, Fields, invalid};
 use super::model::{Acting, Looking, Reason, Replay, ReplayBegun, ReplayJobPage, ReplayOrder};
 use super::port::{Filter, ReplayAsked, Steer};
-use super::query;
 use super::tokens::Caller;
+use super::{query, rejections};
 use crate::domain::job::State as JobState;
 use crate::domain::mobile::Mobile;
 use crate::domain::rate::{Rate, parse_duration};
@@ -18,15 +20,17 @@ use crate::domain::replay;
 use crate::web::problem::Problem;
 
 const FIELDS: [&str; 6] = ["filter", "dry_run", "rate", "canary", "expires_in", "reason"];
+const RETRY_FIELDS: [&str; 6] = ["rejections", "again", "dry_run", "rate", "canary", "reason"];
 const FILTERS: [&str; 7] = ["state", "code", "account", "mobile", "since", "until", "id"];
 /// Ids of one request, at most.
 const MAX_IDS: usize = 10_000;
 /// The longest text of a filter, in characters.
 const MAX_TEXT: usize = 200;
 
-/// Send failed jobs again, or see first what that would mean
+/// Send failed jobs again, or publish refused messages again, or see first what that would mean
 ///
-/// The choice is frozen when it begins: what fails later does not join. Each job has a fresh budget of attempts.
+/// The choice is frozen when it begins: what fails later does not join. Each job has a fresh budget of attempts. With
+/// `rejections` in place of `filter`, refused messages are published again as they came, and judged anew.
 #[utoipa::path(post, path = "/replays", tag = "replays",
     request_body = ReplayOrder,
     responses(
@@ -39,29 +43,57 @@ pub(super) async fn begin(
     operator: Operator,
     Body(body): Body,
 ) -> Result<(StatusCode, Json<ReplayBegun>), Problem> {
-    let mut fields = Fields::of(&body, &FIELDS)?;
-    let asked = asked(&mut fields)?;
-    let begun = api.backend.begin_replay(operator.act(fields.reason()?), asked).await?;
+    let begun = match Fields::has(&body, "rejections") {
+        true => begin_retry(&api, operator, &body).await?,
+        false => {
+            let mut fields = Fields::of(&body, &FIELDS)?;
+            let asked = asked(&mut fields)?;
+            api.backend.begin_replay(operator.act(fields.reason()?), asked).await?
+        }
+    };
     Ok((if begun.id.is_some() { StatusCode::CREATED } else { StatusCode::OK }, Json(begun)))
+}
+
+async fn begin_retry(api: &Api, operator: Operator, body: &[u8]) -> Result<ReplayBegun, Problem> {
+    let mut fields = Fields::of(body, &RETRY_FIELDS)?;
+    let asked = rejections::asked(&mut fields, "rejections")?;
+    let begun = api.backend.retry(operator.act(fields.reason()?), asked).await?;
+    Ok(ReplayBegun {
+        id: begun.replay,
+        dry_run: begun.dry_run,
+        matched: begun.matched,
+        past_expiry: 0,
+        already: begun.already,
+        parts: 0,
+        oldest: begun.oldest,
+        newest: begun.newest,
+        by_code: BTreeMap::new(),
+        by_account: BTreeMap::new(),
+        by_reason: begun.by_reason,
+    })
 }
 
 fn asked(fields: &mut Fields) -> Result<ReplayAsked, Problem> {
     let rate = fields.text("rate", MAX_TEXT)?.map_or(Ok(Rate::per_second(replay::RATE)), |text| Rate::parse(&text));
     let expires_in = fields.text("expires_in", MAX_TEXT)?.map(|text| parse_duration(&text)).transpose();
     let expires_in = expires_in.map_err(|problem| invalid(format!("`expires_in`: {problem}")))?;
-    let mut filter = filter(&mut fields.object("filter", &FILTERS)?)?;
+    let mut filter = filter(fields)?;
     filter.states = replay::states(&filter.states, expires_in.is_some()).map_err(invalid)?;
     Ok(ReplayAsked {
         filter,
         dry_run: fields.boolean("dry_run")?.unwrap_or(false),
         rate: rate.map_err(|problem| invalid(format!("`rate`: {problem}")))?,
-        canary: fields.count("canary", 100_000)?.unwrap_or(0),
+        canary: fields.count("canary", replay::MAX_CANARY)?.unwrap_or(0),
         expires_in,
     })
 }
 
-/// A replay of everything that ever failed is more likely a mistake than a wish.
-fn filter(fields: &mut Fields) -> Result<Filter, Problem> {
+/// The field `filter`. Without a condition, it is more likely a mistake than a wish.
+pub(super) fn filter(fields: &mut Fields) -> Result<Filter, Problem> {
+    conditions(&mut fields.object("filter", &FILTERS)?)
+}
+
+fn conditions(fields: &mut Fields) -> Result<Filter, Problem> {
     if fields.is_empty() {
         return Err(invalid(format!("`filter` is empty: name which jobs by {}", FILTERS.join(", "))));
     }

@@ -107,3 +107,62 @@ async fn a_number_is_suppressed_and_let_go_again_on_record() {
     assert_eq!(stage.db.count("operations where actor = 'alice' and via = 'api' and reason = '电话要求'").await, 3);
     stage.finish().await;
 }
+
+#[tokio::test]
+async fn many_are_withdrawn_or_resolved_by_filter_looked_at_first_and_noted_once() {
+    let mut stage = Stage::new().await;
+    with_tokens(&mut stage);
+    stage.start().await;
+    stage
+        .db
+        .execute(
+            "insert into jobs (id, seq, account, mobile, priority, content, state, wait_reason, due_at, on_unknown, digest,
+                 claim_id)
+             select 'job-' || n, n, 'main', '13800138001', 'high', 'x', case when n <= 700 then 'waiting' else 'in_doubt' end,
+                 case when n <= 700 then 'scheduled' end, case when n <= 700 then now() + interval '1 h' end, 'hold',
+                 '\\x00', n
+             from generate_series(1, 1000) as n",
+        )
+        .await;
+    let api = Client::of(&stage);
+    let which = json!({"mobile": "138 0013 8001"});
+    let seen = api.post("token-of-alice", "/jobs/cancel", &json!({"filter": which, "dry_run": true})).await;
+    let counts = json!({"dry_run": true, "matched": 700, "by_state": {"waiting": 700}, "changed": 0, "left": 700});
+    assert_eq!(seen, (200, counts));
+    let order = json!({"filter": {"id": ["job-1", "job-701", "nobody"]}});
+    assert_eq!(api.post("token-of-alice", "/jobs/cancel", &order).await.1["changed"], 1);
+    let done = api.post("token-of-alice", "/jobs/cancel", &json!({"filter": which, "reason": "模板有误"})).await.1;
+    assert_eq!((&done["matched"], &done["changed"], &done["left"]), (&json!(699), &json!(699), &json!(0)));
+    let noted = "operations where action = 'cancel' and via = 'api' and actor = 'alice' and count = 699
+         and reason = '模板有误' and target ->> 'mobile' = '138****8001'";
+    assert_eq!((stage.db.count(noted).await, stage.db.count("operations").await), (1, 2));
+    for (path, wrong) in [
+        ("/jobs/cancel", json!({"filter": {"state": ["in_doubt"]}})),
+        ("/jobs/resolve", json!({"filter": {"state": ["waiting"]}, "sent": true})),
+        ("/jobs/resolve", json!({"filter": which, "sent": true, "smsid": "1"})),
+    ] {
+        assert_eq!(api.post("token-of-alice", path, &wrong).await.0, 422, "{wrong}");
+    }
+    let sent = json!({"filter": {"state": "in_doubt", "id": ["job-998", "job-999"]}, "sent": true});
+    assert_eq!(api.post("token-of-alice", "/jobs/resolve", &sent).await.1["changed"], 2);
+    let done = api.post("token-of-alice", "/jobs/resolve", &json!({"filter": which, "sent": false})).await.1;
+    assert_eq!((&done["by_state"], &done["changed"]), (&json!({"in_doubt": 298}), &json!(298)));
+    stage.states("accepted 300, cancelled 700").await;
+    assert_eq!(stage.gateway.submissions().len(), 298);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_job_may_have_the_name_of_an_act_for_its_id() {
+    let mut stage = Stage::new().await;
+    with_tokens(&mut stage);
+    stage.start().await;
+    stage.publish("normal", [&job("cancel", &number(1)), &job("resolve", &number(2))]).await;
+    stage.states("accepted 2").await;
+    let api = Client::of(&stage);
+    for id in ["cancel", "resolve"] {
+        assert_eq!(api.get("token-of-bob", &format!("/jobs/{id}")).await.1["id"], id);
+    }
+    assert_eq!(api.post("token-of-alice", "/jobs/cancel/cancel", &json!({})).await.0, 409);
+    stage.finish().await;
+}

@@ -259,34 +259,6 @@ async fn what_came_of_each_job_is_listed_page_by_page() {
 }
 
 #[tokio::test]
-async fn refused_messages_are_listed_and_published_again_once() {
-    let mut stage = Stage::new().await;
-    with_tokens(&mut stage);
-    stage.start().await;
-    let api = Client::of(&stage);
-    let refused: Vec<Value> = (0..3).map(|n| json!({"id": format!("r-{n}"), "mobile": "12", "content": "x"})).collect();
-    stage.publish("normal", &refused).await;
-    becomes("the rejections", 3, async || stage.db.count("rejections").await).await;
-    let page = api.get("token-of-bob", "/rejections?limit=2").await.1;
-    assert_eq!((page["rejections"].as_array().unwrap().len(), &page["rejections"][0]["id"]), (2, &json!(3)));
-    let next = format!("/rejections?limit=2&cursor={}", page["next_cursor"].as_str().unwrap());
-    assert_eq!(api.get("token-of-bob", &next).await.1["rejections"][0]["id"], 1);
-    let order = json!({"filter": {"id": [1, 2]}, "dry_run": true});
-    let seen = api.post("token-of-alice", "/rejections/retry", &order).await.1;
-    assert_eq!((&seen["matched"], &seen["published"], &seen["left"]), (&json!(2), &json!(0), &json!(2)));
-    let order = json!({"filter": {"id": [1, 2]}, "reason": "mended"});
-    let (status, done) = api.post("token-of-alice", "/rejections/retry", &order).await;
-    assert_eq!((status, &done["published"], &done["left"]), (200, &json!(2), &json!(0)));
-    // They are judged anew, and are no better.
-    becomes("the rejections", 5, async || stage.db.count("rejections").await).await;
-    let again = api.post("token-of-alice", "/rejections/retry", &order).await.1;
-    assert_eq!((&again["published"], &again["already"]), (&json!(0), &json!(2)), "once");
-    let noted = "operations where action = 'retry' and actor = 'alice' and count = 2 and reason = 'mended'";
-    assert_eq!(stage.db.count(noted).await, 1);
-    stage.finish().await;
-}
-
-#[tokio::test]
 async fn a_filter_that_names_nothing_chooses_nothing() {
     let stage = with_failures(2).await;
     let api = Client::of(&stage);

@@ -55,6 +55,12 @@ fn wrong_usage_exits_2() {
         &["completions", "tcsh"],
         &["top", "--url", "https://x"],
         &["top", "--interval", "1ms"],
+        &["simulate", "--listen", "127.0.0.1:0", "--hang", "1.5"],
+        &["simulate", "--listen", "127.0.0.1:0", "--latency", "2s", "--latency-p99", "1s"],
+        &["simulate", "--listen", "127.0.0.1:0", "--receipt-url", "https://127.0.0.1/x"],
+        &["simulate", "--listen", "127.0.0.1:0", "--api-key-file", "/nonexistent/key"],
+        &["rejections", "retry"],
+        &["rejections", "retry", "1", "--rate", "fast"],
     ] {
         let ended = dispatcher(arguments).run();
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}: {ended:?}");

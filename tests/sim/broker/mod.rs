@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use dispatcher::dispatch::ports::{Announcer, Boxed, PublishError, Publisher, Released};
+use dispatcher::dispatch::ports::{Announcer, Boxed, PublishError, Publisher, Released, Retry};
 use dispatcher::domain::event::Event;
 use dispatcher::domain::job::Priority;
 use dispatcher::domain::message::{self, Properties};
@@ -249,6 +249,15 @@ impl JobPublisher {
 impl Publisher for JobPublisher {
     fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>> {
         Box::pin(self.publish(jobs))
+    }
+
+    /// Nobody retries what was refused.
+    fn again<'a>(&'a self, _: &'a [Retry]) -> Boxed<'a, Result<(), PublishError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn described(&self, _: &str) -> Properties {
+        Properties::default()
     }
 }
 

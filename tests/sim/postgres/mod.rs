@@ -3,6 +3,7 @@
 
 mod duties;
 mod feedback;
+mod replays;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::process::Link;
 use crate::world::World;
 
 pub use feedback::{ReceiptRow, is_final};
+pub use replays::{ReplayRow, ReplayedRow, passes};
 pub use tables::{AttemptRow, EventRow, JobRow, Tables};
 
 /// A statement on a quiet system.
@@ -147,6 +149,10 @@ impl Postgres {
         answer
     }
 
+    fn replays(&self) -> usize {
+        self.0.world.tables().replays.len()
+    }
+
     fn owner(&self) -> u32 {
         self.0.process.index()
     }
@@ -260,13 +266,37 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("reroute", move |tables, now| Ok(tables.reroute(from, to, limit, now))))
     }
 
-    /// No operator is in the simulation.
-    fn replay(&self, _: u32) -> Boxed<'_, Result<bool, LedgerError>> {
-        Box::pin(async { Ok(false) })
+    /// Where there is no replay there is nothing to ask, and no story is changed by it.
+    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            match self.replays() {
+                0 => Ok(false),
+                _ => self.statement("replay", move |tables, now| Ok(tables.replay_step(limit, now))).await,
+            }
+        })
+    }
+
+    /// Nobody retries what was refused.
+    fn retries(&self, _: Duration, _: u32) -> Boxed<'_, Result<Option<Vec<Retry>>, LedgerError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn retried<'a>(&'a self, _: &'a [Retried]) -> Boxed<'a, Result<(), LedgerError>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async move {
+            for id in 0..self.replays() {
+                if matches!(self.0.world.tables().replays[id].state, "done" | "cancelled") {
+                    continue;
+                }
+                self.statement("note results", move |tables, _| Ok(tables.note_replay_results(id))).await?;
+                self.statement("judge canary", move |tables, _| Ok(tables.judge_canary(id))).await?;
+                self.statement("end replay", move |tables, _| Ok(tables.end_replay(id))).await?;
+            }
+            Ok(())
+        })
     }
 
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {

@@ -13,6 +13,7 @@ use dispatcher::domain::limits::{NumberLimits, Sliding};
 use dispatcher::domain::mobile::Mobile;
 
 use super::feedback::{ReceiptRow, ReplyRow};
+use super::replays::ReplayRow;
 
 /// A row of `jobs`.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct JobRow {
     pub due_at: Option<Timestamp>,
     pub on_room: bool,
     pub attempts: i32,
+    /// `attempts` when the present budget began.
+    pub attempts_base: i32,
     pub requests: u32,
     pub code: Option<i64>,
     /// It failed because its number wants no bulk messages: `message` of the real table.
@@ -80,6 +83,7 @@ pub struct Tables {
     pub rejections: Vec<RejectionRow>,
     pub receipts: Vec<ReceiptRow>,
     pub replies: Vec<ReplyRow>,
+    pub replays: Vec<ReplayRow>,
     /// Paused accounts have a pause.
     pub accounts: BTreeMap<String, Option<Pause>>,
     /// Numbers that bulk jobs spare, and since when.
@@ -141,7 +145,7 @@ enum Fate {
 impl JobRow {
     /// What the row says of its last attempt.
     pub fn claim(&self) -> Claim {
-        Claim { attempts: self.attempts.max(0) as u32, request: self.requests }
+        Claim { attempts: (self.attempts - self.attempts_base).max(0) as u32, request: self.requests }
     }
 
     fn fate(&self) -> Fate {
@@ -400,6 +404,7 @@ fn new_row(row: &Admission, now: Timestamp) -> JobRow {
         due_at: None,
         on_room: false,
         attempts: 0,
+        attempts_base: 0,
         requests: 0,
         code: None,
         suppressed: false,

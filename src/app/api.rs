@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
-use self::shown::{attempt, job, job_filter, receipt, rejection, replay, replayed_job, reply, suppression};
+use self::shown::{attempt, job, job_filter, job_replay, receipt, rejection, replay, replayed_job, reply, suppression};
 use super::again::publish_again;
 use super::parts;
 use super::reload::{Asking, Silent};
@@ -168,6 +168,7 @@ impl Backend for Daemon {
                 attempts: store.list_attempts(&id).await?.into_iter().map(attempt).collect(),
                 receipts: store.job_receipts(&id).await?.into_iter().map(receipt).collect(),
                 replies: store.job_replies(&id).await?.into_iter().map(reply).collect(),
+                replays: store.job_replays(&id).await?.into_iter().map(job_replay).collect(),
             })
         })
     }

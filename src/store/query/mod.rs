@@ -18,7 +18,7 @@ use chrono::Datelike;
 use crate::domain::job::Timestamp;
 
 pub use accounts::AccountInfo;
-pub use dossier::{Ahead, Deed, Dossier};
+pub use dossier::{Ahead, Deed, Dossier, JobReplay};
 pub use feedback::{ReceiptFilter, ReceiptInfo, ReplyInfo, SuppressionInfo};
 pub use jobs::{AttemptInfo, JobFilter, JobInfo};
 pub use rejections::{RejectionFilter, RejectionInfo, RejectionSummary};

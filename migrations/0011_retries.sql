@@ -18,9 +18,8 @@ alter table replay_jobs add column rejection_id bigint,
     add constraint replay_jobs_result_check check (result in ('pending', 'sending', 'sent', 'skipped', 'accepted',
         'delivered', 'undelivered', 'failed', 'expired', 'cancelled', 'in_doubt', 'taken', 'refused', 'gone'));
 
--- What is still to be done, and to be looked after.
-drop index replay_jobs_open;
-create index replay_jobs_open on replay_jobs (replay_id, result, position) where result in ('pending', 'sending', 'sent');
+-- The next ones to go, in order, whether they were begun with or not.
+create index replay_jobs_open on replay_jobs (replay_id, position) where result in ('pending', 'sending');
 
 -- A message that was published again and refused again names the rejection that it came from.
 create index rejections_again on rejections ((properties -> 'headers' ->> 'x-dispatcher-rejection'), received_at)

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
-use self::shown::{attempt, job, job_filter, receipt, rejection, replay, replayed_job, reply, suppression};
+use self::shown::{attempt, job, job_filter, job_replay, receipt, rejection, replay, replayed_job, reply, suppression};
 use super::parts;
 use super::reload::{Asking, Silent};
 use crate::broker::{JobPublisher, Message};
@@ -169,6 +169,7 @@ impl Backend for Daemon {
                 attempts: store.list_attempts(&id).await?.into_iter().map(attempt).collect(),
                 receipts: store.job_receipts(&id).await?.into_iter().map(receipt).collect(),
                 replies: store.job_replies(&id).await?.into_iter().map(reply).collect(),
+                replays: store.job_replays(&id).await?.into_iter().map(job_replay).collect(),
             })
         })
     }
@@ -254,7 +255,7 @@ impl Backend for Daemon {
         let store = self.store.clone();
         self.postgres.apart(async move {
             let (rows, next) = store.replay_jobs(id, page.result.as_deref(), page.after, page.limit).await?;
-            if rows.is_empty() && store.find_replay(id).await?.is_none() {
+            if rows.is_empty() && !store.has_replay(id).await? {
                 return Err(no_replay());
             }
             let jobs = rows.into_iter().map(replayed_job).collect();

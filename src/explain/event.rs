@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Cure, code_in_words, cure};
 use crate::domain::codes::{self, Words};
 use crate::domain::job::{Outcome, Timestamp};
-use crate::store::query::{AttemptInfo, Deed, Dossier, JobInfo, ReceiptInfo, ReplyInfo};
+use crate::store::query::{AttemptInfo, Deed, Dossier, JobInfo, JobReplay, ReceiptInfo, ReplyInfo};
 
 /// A pause that is shorter needs no explanation: it is the time that things take.
 const NOTABLE: Duration = Duration::seconds(1);
@@ -47,6 +47,8 @@ pub enum What {
     Receipt,
     /// The person answered.
     Reply,
+    /// A replay sent it again, was about to, or found it elsewhere.
+    Replay,
     /// An operator did something to it.
     Operation,
     /// It came to the state in which it is.
@@ -65,7 +67,7 @@ impl Event {
 }
 
 pub(super) fn events(dossier: &Dossier) -> Vec<Event> {
-    let Dossier { job, attempts, receipts, replies, deeds, .. } = dossier;
+    let Dossier { job, attempts, receipts, replies, replays, deeds, .. } = dossier;
     let mut events: Vec<Event> =
         job.published_at.map(|at| Event::new(at, What::Published, "published")).into_iter().collect();
     events.push(Event::new(job.created_at, What::Received, "received"));
@@ -73,6 +75,7 @@ pub(super) fn events(dossier: &Dossier) -> Vec<Event> {
     events.extend(attempts.iter().map(request));
     events.extend(receipts.iter().map(receipt));
     events.extend(replies.iter().map(reply));
+    events.extend(replays.iter().map(replay));
     events.extend(deeds.iter().map(deed));
     events.push(Event::new(job.updated_at, What::State, state(job)));
     // A stable sort: what happened at one moment stays in this order.
@@ -195,11 +198,30 @@ fn reply(reply: &ReplyInfo) -> Event {
     Event::new(reply.received_at, What::Reply, format!("the person answered: “{}”", reply.content))
 }
 
+/// One that has not come to the job yet stands where it began.
+fn replay(replay: &JobReplay) -> Event {
+    let JobReplay { replay: number, state, actor, via, reason, created_at, from, result, at } = replay;
+    let so_far = match (result.as_str(), state.as_str()) {
+        ("pending", "running") => format!("chosen while {from}, its turn has not come"),
+        ("pending", "cancelled") => format!("chosen while {from}, not sent again: the replay was cancelled"),
+        ("pending", _) => format!("chosen while {from}, not sent again yet: the replay is {state}"),
+        ("sent", _) => "sent again, no outcome yet".into(),
+        ("skipped", _) => format!("not sent again: it was no longer {from} as when it was chosen"),
+        (ended, _) => format!("sent again: {ended}"),
+    };
+    let told = format!("replay {number} by {actor} ({via}){}; {so_far}", quoted(reason.as_deref()));
+    Event::new(at.unwrap_or(*created_at), What::Replay, told)
+}
+
 fn deed(deed: &Deed) -> Event {
     let Deed { at, actor, via, action, reason } = deed;
-    let reason = reason.as_deref().filter(|reason| !reason.is_empty());
-    let reason = reason.map(|reason| format!(": “{reason}”")).unwrap_or_default();
-    Event::new(*at, What::Operation, format!("{action} by {actor} ({via}){reason}"))
+    let told = format!("{action} by {actor} ({via}){}", quoted(reason.as_deref()));
+    Event::new(*at, What::Operation, told)
+}
+
+/// An operator's reason, to stand behind who did it.
+fn quoted(reason: Option<&str>) -> String {
+    reason.filter(|reason| !reason.is_empty()).map(|reason| format!(": “{reason}”")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use chrono::Duration;
 
 use super::*;
 use crate::domain::job::{State, WaitReason};
-use crate::store::query::{AccountInfo, Ahead, AttemptInfo, Deed, JobInfo, ReceiptInfo, ReplyInfo};
+use crate::store::query::{AccountInfo, Ahead, AttemptInfo, Deed, JobInfo, JobReplay, ReceiptInfo, ReplyInfo};
 
 fn at(millis: i64) -> Timestamp {
     "2026-11-23T08:00:00Z".parse::<Timestamp>().unwrap() + Duration::milliseconds(millis)
@@ -43,7 +43,16 @@ fn waiting(reason: &str, due: Option<i64>) -> JobInfo {
 }
 
 fn dossier(job: JobInfo, attempts: Vec<AttemptInfo>) -> Dossier {
-    Dossier { job, attempts, receipts: vec![], replies: vec![], deeds: vec![], account: None, ahead: None }
+    Dossier {
+        job,
+        attempts,
+        receipts: vec![],
+        replies: vec![],
+        replays: vec![],
+        deeds: vec![],
+        account: None,
+        ahead: None,
+    }
 }
 
 fn attempt(number: i32, outcome: Option<&str>, code: Option<i64>, message: &str, started: i64) -> AttemptInfo {
@@ -223,4 +232,43 @@ fn what_came_afterwards_is_told() {
     );
     let json = serde_json::to_value(&story).unwrap();
     assert_eq!((&json["story"][2]["event"], &json["story"][2]["code"]), (&"receipt".into(), &7.into()));
+}
+
+#[test]
+fn each_replay_is_told_with_who_why_and_what_came_of_it() {
+    let replay = |number: i64, state: &str, result: &str, went: Option<i64>| JobReplay {
+        replay: number,
+        state: state.into(),
+        actor: "alice".into(),
+        via: "cli".into(),
+        reason: (number == 1).then(|| "签名已报备".into()),
+        created_at: at(1_000 * number),
+        from: "failed".into(),
+        result: result.into(),
+        at: went.map(at),
+    };
+    let all = Dossier {
+        replays: vec![
+            replay(1, "done", "failed", Some(6_000)),
+            replay(2, "running", "skipped", Some(8_000)),
+            replay(3, "running", "sent", Some(7_000)),
+            replay(4, "running", "pending", None),
+            replay(5, "paused", "pending", None),
+            replay(9, "cancelled", "pending", None),
+        ],
+        ..dossier(job("queued"), vec![])
+    };
+    let story = told(&all);
+    assert_eq!(
+        texts(&story)[2..8],
+        [
+            "replay 4 by alice (cli); chosen while failed, its turn has not come",
+            "replay 5 by alice (cli); chosen while failed, not sent again yet: the replay is paused",
+            "replay 1 by alice (cli): “签名已报备”; sent again: failed",
+            "replay 3 by alice (cli); sent again, no outcome yet",
+            "replay 2 by alice (cli); not sent again: it was no longer failed as when it was chosen",
+            "replay 9 by alice (cli); chosen while failed, not sent again: the replay was cancelled",
+        ]
+    );
+    assert_eq!(serde_json::to_value(&story).unwrap()["story"][2]["event"], "replay");
 }

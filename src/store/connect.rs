@@ -29,6 +29,10 @@ pub(super) const SESSION: &str = "set synchronous_commit = on; set statement_tim
      set plan_cache_mode = force_generic_plan; set jit = off; set enable_seqscan = off; set enable_hashjoin = off; \
      set enable_mergejoin = off";
 
+/// For migrations.
+const UNLIMITED: &str = "set synchronous_commit = on; set statement_timeout = 0; set lock_timeout = 0; \
+     set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3; set timezone = 'UTC'";
+
 /// Read by `announce!` of `events.rs`.
 const SILENT: &str = "set dispatcher.events = 'off'";
 
@@ -107,9 +111,18 @@ impl Store {
         Store { lease_seconds: lease.as_secs_f64(), ..self.clone() }
     }
 
-    /// Applies what is missing. Only one process at a time does; the others wait.
+    /// Applies what is missing. Only one process at a time does; the others wait, for as long as it takes: an index
+    /// of ten million jobs takes a minute.
     pub async fn migrate(&self) -> Result<(), MigrationError> {
-        MIGRATIONS.run(&self.pool.current()).await.map_err(migrate_error)
+        let options = PgConnectOptions::clone(&self.pool.current().connect_options());
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE)
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(UNLIMITED).await.map(drop) }))
+            .connect_lazy_with(options);
+        let done = MIGRATIONS.run(&pool).await.map_err(migrate_error);
+        pool.close().await;
+        done
     }
 
     /// Is the schema the one that this program was built for?

@@ -97,7 +97,7 @@ impl Store {
     async fn prune_record_rows(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
         let pruned: i64 = sqlx::query_scalar(
             "with old_rejections as (
-                 select id from rejections where received_at < $1 order by received_at limit $2
+                 select id from rejections where received_at < $1 and id > 0 order by received_at limit $2
                  for update skip locked
              ), refused as (
                  delete from rejections r using old_rejections old where r.id = old.id returning r.id

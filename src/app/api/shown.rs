@@ -1,7 +1,9 @@
 //! Rows of Postgres as the API shows them, and its filters as Postgres takes them.
 
 use crate::store::operate::{ReplayInfo, ReplayedJob};
-use crate::store::query::{AttemptInfo, JobFilter, JobInfo, ReceiptInfo, RejectionSummary, ReplyInfo, SuppressionInfo};
+use crate::store::query::{
+    AttemptInfo, JobFilter, JobInfo, JobReplay, ReceiptInfo, RejectionSummary, ReplyInfo, SuppressionInfo,
+};
 use crate::web::api::model;
 use crate::web::api::port::Filter;
 
@@ -82,6 +84,11 @@ pub(super) fn receipt(info: ReceiptInfo) -> model::Receipt {
 pub(super) fn reply(info: ReplyInfo) -> model::Reply {
     let ReplyInfo { mobile, content, smsid, replied_at, received_at, .. } = info;
     model::Reply { mobile, content, smsid, replied_at, received_at }
+}
+
+pub(super) fn job_replay(info: JobReplay) -> model::JobReplay {
+    let JobReplay { replay, state, actor, via, reason, created_at, from, result, at } = info;
+    model::JobReplay { replay, state, actor, via, reason, created_at, from, result, at }
 }
 
 pub(super) fn job_filter(filter: Filter) -> JobFilter {

@@ -12,7 +12,7 @@ use crate::cli::{output, when};
 use crate::config::Config;
 use crate::explain::{self, Manner, Story};
 use crate::store::Store;
-use crate::store::query::{AttemptInfo, Dossier, JobInfo, ReceiptInfo, ReplyInfo};
+use crate::store::query::{AttemptInfo, Dossier, JobInfo, JobReplay, ReceiptInfo, ReplyInfo};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +40,7 @@ struct Whole {
     attempts: Vec<AttemptInfo>,
     receipts: Vec<ReceiptInfo>,
     replies: Vec<ReplyInfo>,
+    replays: Vec<JobReplay>,
     #[serde(flatten)]
     story: Story,
 }
@@ -56,9 +57,9 @@ pub(super) async fn run(args: ShowArgs, store: &Store, config: &Config, as_json:
         mask_all(&mut dossier);
     }
     let story = explain::story(&dossier, &manner(config, &dossier.job.account, as_json));
-    let Dossier { job, attempts, receipts, replies, .. } = dossier;
+    let Dossier { job, attempts, receipts, replies, replays, .. } = dossier;
     match as_json {
-        true => output::json(&Whole { job: facts(&job)?, attempts, receipts, replies, story }),
+        true => output::json(&Whole { job: facts(&job)?, attempts, receipts, replies, replays, story }),
         false => output::line(&tell(&job, &story)),
     }
 }

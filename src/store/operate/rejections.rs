@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::Row;
+use sqlx::{Postgres, QueryBuilder, Row};
 
 use super::super::connect::Store;
 use super::super::error::ledger_error;
@@ -65,33 +65,15 @@ pub struct RetryOrder {
     pub canary: u32,
 }
 
-/// What a choice lets through. Of a person who was forgotten the message is gone.
-macro_rules! chosen {
-    () => {
-        "(cardinality($1::bigint[]) = 0 or id = any($1)) and ($2::text is null or reason = $2)
-         and ($3::timestamptz is null or received_at >= $3) and ($4::timestamptz is null or received_at < $4)
-         and body <> ''"
-    };
-}
-
 impl Store {
     /// What `choice` would find, changing nothing.
     pub async fn preview_retry(&self, choice: &RetryChoice) -> Result<RetryPreview, LedgerError> {
-        let rows = sqlx::query(concat!(
-            "select reason, retried_at is not null and not $5 as already, count(*) as messages,
-                 min(received_at) as oldest, max(received_at) as newest
-             from rejections where ",
-            chosen!(),
-            " group by 1, 2"
-        ))
-        .bind(&choice.ids)
-        .bind(choice.reason.map(RejectReason::as_str))
-        .bind(choice.since)
-        .bind(choice.until)
-        .bind(choice.again)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(ledger_error)?;
+        let mut sql = QueryBuilder::new("select reason, retried_at is not null and not ");
+        sql.push_bind(choice.again).push(" as already, count(*) as messages, ");
+        sql.push("min(received_at) as oldest, max(received_at) as newest from rejections where ");
+        push_chosen(&mut sql, choice);
+        sql.push(" group by 1, 2");
+        let rows = sql.build().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
         let mut preview = RetryPreview::default();
         for row in &rows {
             preview.add(row).map_err(ledger_error)?;
@@ -102,43 +84,49 @@ impl Store {
     /// Freezes the choice and begins: what is refused from now on does not join. The replay's number and how many messages
     /// it has; `None` where there is none.
     pub async fn begin_retry(&self, by: &Operator, order: &RetryOrder) -> Result<Option<(i64, i64)>, LedgerError> {
-        let choice = &order.choice;
-        let begun = sqlx::query(concat!(
-            "with chosen as materialized (
-                 select id, reason, retried_at from rejections where ",
-            chosen!(),
-            " and ($5 or retried_at is null)
-             ), begun as (
-                 insert into replays (subject, actor, via, reason, filter, rate, canary, canary_state, matched)
-                 select 'rejections', $6, $7, $8, $9::jsonb, $10, $11, case when $11 > 0 then 'going' else 'none' end,
-                     count(*)
-                 from chosen having count(*) > 0
-                 returning id, matched
-             ), listed as (
-                 insert into replay_jobs (replay_id, position, rejection_id, from_state, requests, retried_at)
-                 select begun.id, row_number() over (order by c.id), c.id, c.reason, 0, c.retried_at
-                 from chosen c cross join begun
-             ), noted as (
-                 insert into operations (actor, via, action, target, count, reason)
-                 select $6, $7, 'retry', $9::jsonb || jsonb_build_object('replay', id), matched, $8 from begun
-             )
-             select id, matched from begun"
-        ))
-        .bind(&choice.ids)
-        .bind(choice.reason.map(RejectReason::as_str))
-        .bind(choice.since)
-        .bind(choice.until)
-        .bind(choice.again)
-        .bind(&by.actor)
-        .bind(by.via.as_str())
-        .bind(&by.reason)
-        .bind(describe(choice).to_string())
-        .bind(order.rate)
-        .bind(i64::from(order.canary))
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(ledger_error)?;
-        begun.map(|row| Ok((row.try_get(0).map_err(ledger_error)?, row.try_get(1).map_err(ledger_error)?))).transpose()
+        let mut sql = QueryBuilder::new("with chosen as materialized (");
+        sql.push("select id, reason, retried_at from rejections where ");
+        push_chosen(&mut sql, &order.choice);
+        if !order.choice.again {
+            sql.push(" and retried_at is null");
+        }
+        sql.push("), begun as (insert into replays ");
+        sql.push("(subject, actor, via, reason, filter, rate, canary, canary_state, matched) select 'rejections', ");
+        sql.push_bind(by.actor.clone()).push(", ").push_bind(by.via.as_str()).push(", ");
+        sql.push_bind(by.reason.clone()).push(", ");
+        sql.push_bind(describe(&order.choice).to_string()).push("::jsonb, ").push_bind(order.rate).push(", ");
+        sql.push_bind(i64::from(order.canary)).push(", ");
+        sql.push_bind(if order.canary > 0 { "going" } else { "none" });
+        sql.push(", count(*) from chosen having count(*) > 0 returning id, matched, actor, via, filter, reason), ");
+        sql.push("listed as (insert into replay_jobs ");
+        sql.push("(replay_id, position, rejection_id, from_state, requests, retried_at) ");
+        sql.push("select begun.id, row_number() over (order by c.id), c.id, c.reason, 0, c.retried_at ");
+        sql.push("from chosen c cross join begun), ");
+        sql.push("noted as (insert into operations (actor, via, action, target, count, reason) ");
+        sql.push(
+            "select actor, via, 'retry', filter || jsonb_build_object('replay', id), matched, reason from begun) ",
+        );
+        sql.push("select id, matched from begun");
+        let row = sql.build().persistent(false).fetch_optional(&self.pool).await.map_err(ledger_error)?;
+        row.map(|row| Ok((row.try_get(0).map_err(ledger_error)?, row.try_get(1).map_err(ledger_error)?))).transpose()
+    }
+}
+
+/// What a choice lets through. Of a person who was forgotten the message is gone. Only what is asked for stands in
+/// the text: plans are made without looking at values.
+fn push_chosen(sql: &mut QueryBuilder<Postgres>, choice: &RetryChoice) {
+    sql.push("body <> '' and id > 0");
+    if !choice.ids.is_empty() {
+        sql.push(" and id = any(").push_bind(choice.ids.clone()).push(")");
+    }
+    if let Some(reason) = choice.reason {
+        sql.push(" and reason = ").push_bind(reason.as_str());
+    }
+    if let Some(since) = choice.since {
+        sql.push(" and received_at >= ").push_bind(since);
+    }
+    if let Some(until) = choice.until {
+        sql.push(" and received_at < ").push_bind(until);
     }
 }
 

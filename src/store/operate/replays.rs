@@ -203,6 +203,15 @@ impl Store {
         found.as_ref().map(replay_info).transpose().map_err(ledger_error)
     }
 
+    /// Is there a replay of that number? Unlike [`Self::find_replay`] it counts nothing.
+    pub async fn has_replay(&self, id: i64) -> Result<bool, LedgerError> {
+        sqlx::query_scalar("select exists (select from replays where id = $1)")
+            .bind(id)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(ledger_error)
+    }
+
     /// The jobs of a replay behind position `after`, in order, at most `limit` (1 to 1,000); with `result` those alone
     /// that came to it. And the position to go on behind, where there are more.
     pub async fn replay_jobs(
@@ -213,19 +222,17 @@ impl Store {
         limit: u32,
     ) -> Result<(Vec<ReplayedJob>, Option<i64>), LedgerError> {
         let limit = limit.clamp(1, MAX_PAGE) as usize;
-        let mut rows: Vec<ReplayedJob> = sqlx::query_as(
+        let mut sql = QueryBuilder::new(
             "select r.position, r.job_id as job, r.rejection_id as rejection, r.from_state as \"from\", r.result, j.code, r.at
-             from replay_jobs r left join jobs j on j.id = r.job_id
-             where r.replay_id = $1 and r.position > $2 and ($3::text is null or r.result = $3)
-             order by r.position limit $4",
-        )
-        .bind(id)
-        .bind(after)
-        .bind(result)
-        .bind(limit as i64 + 1)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(ledger_error)?;
+             from replay_jobs r left join jobs j on j.id = r.job_id where r.replay_id = ",
+        );
+        sql.push_bind(id).push(" and r.position > ").push_bind(after);
+        if let Some(result) = result {
+            sql.push(" and r.result = ").push_bind(result.to_owned());
+        }
+        sql.push(format!(" order by r.position limit {}", limit + 1));
+        let rows = sql.build_query_as().persistent(false).fetch_all(&self.pool).await;
+        let mut rows: Vec<ReplayedJob> = rows.map_err(ledger_error)?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|row| row.position);

@@ -23,6 +23,8 @@ pub struct Dossier {
     pub receipts: Vec<ReceiptInfo>,
     /// The replies to it, in order.
     pub replies: Vec<ReplyInfo>,
+    /// The replays that chose it, in order.
+    pub replays: Vec<JobReplay>,
     /// What operators did to it, in order.
     pub deeds: Vec<Deed>,
     /// Its account; `None` before a daemon has started with it.
@@ -44,6 +46,29 @@ pub struct Deed {
     pub action: String,
     /// Why, in the operator's words.
     pub reason: Option<String>,
+}
+
+/// A replay that chose the job.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct JobReplay {
+    /// The replay's number.
+    pub replay: i64,
+    /// running, paused, done or cancelled: the replay, as of now.
+    pub state: String,
+    /// Who began it.
+    pub actor: String,
+    /// cli, api or console.
+    pub via: String,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+    /// When it began, and chose the job.
+    pub created_at: Timestamp,
+    /// Where the job was then.
+    pub from: String,
+    /// pending, sent, skipped (gone elsewhere meanwhile), or the state that the job came to.
+    pub result: String,
+    /// When the job was sent again or skipped.
+    pub at: Option<Timestamp>,
 }
 
 /// In what line a job waits, and how many go before it: counted up to a million.
@@ -75,11 +100,26 @@ impl Store {
             attempts: self.list_attempts(id).await?,
             receipts: self.job_receipts(id).await?,
             replies: self.job_replies(id).await?,
+            replays: self.job_replays(id).await?,
             deeds: self.deeds(&job).await?,
             account: accounts.into_iter().find(|account| account.name == job.account),
             ahead: self.ahead(id).await?,
             job,
         }))
+    }
+
+    /// Every replay that chose the job, in order.
+    pub async fn job_replays(&self, job_id: &str) -> Result<Vec<JobReplay>, LedgerError> {
+        sqlx::query_as(
+            "select r.id as replay, r.state, r.actor, r.via, r.reason, r.created_at, q.from_state as \"from\", q.result,
+                 q.at
+             from replay_jobs q join replays r on r.id = q.replay_id
+             where q.job_id = $1 order by r.id",
+        )
+        .bind(job_id)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)
     }
 
     /// What operators did to the job. They could not before it was there, so few rows are looked at.

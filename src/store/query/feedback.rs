@@ -1,11 +1,11 @@
 //! What ihuyi said afterwards, and whom bulk jobs spare.
 
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
 use super::super::connect::Store;
 use super::super::error::ledger_error;
-use super::{Cursor, Page, clamp, columns};
+use super::{Cursor, Page, clamp, push_page};
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::Timestamp;
 
@@ -83,29 +83,17 @@ impl Store {
     /// One page of the receipts that `filter` lets through, newest first.
     pub async fn list_receipts(&self, filter: &ReceiptFilter) -> Result<Page<ReceiptInfo>, LedgerError> {
         let limit = clamp(filter.limit);
-        let (at, id) = columns(&filter.cursor);
-        // A cursor that was made of another list names no receipt: nothing is before it.
-        let id = id.map(|id| id.parse::<i64>().unwrap_or(0));
-        let rows = sqlx::query_as(
-            "select id, smsid, mobile, code, message, reported_at, received_at, job_id from receipts
-             where (not $1 or job_id is null)
-               and ($2::text is null or smsid = $2)
-               and ($3::timestamptz is null or received_at >= $3)
-               and ($4::timestamptz is null or received_at < $4)
-               and ($5::timestamptz is null or (received_at, id) < ($5, $6))
-             order by received_at desc, id desc
-             limit $7",
-        )
-        .bind(filter.unmatched)
-        .bind(filter.smsid.as_deref())
-        .bind(filter.since)
-        .bind(filter.until)
-        .bind(at)
-        .bind(id)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(ledger_error)?;
+        let mut sql = QueryBuilder::new(
+            "select id, smsid, mobile, code, message, reported_at, received_at, job_id from receipts where true",
+        );
+        if filter.unmatched {
+            sql.push(" and job_id is null");
+        }
+        if let Some(smsid) = &filter.smsid {
+            sql.push(" and smsid = ").push_bind(smsid.clone());
+        }
+        push_page(&mut sql, "received_at", (filter.since, filter.until), filter.cursor.as_ref(), limit);
+        let rows = sql.build_query_as().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
         Ok(Page::of(rows, limit, |row: &ReceiptInfo| Cursor { at: row.received_at, id: row.id.to_string() }))
     }
 
@@ -140,19 +128,13 @@ impl Store {
         cursor: Option<&Cursor>,
     ) -> Result<Page<SuppressionInfo>, LedgerError> {
         let limit = clamp(limit);
-        let (at, mobile) = columns(cursor);
-        let rows = sqlx::query_as(
-            "select mobile, reason, added_by, added_at from suppressions
-             where $1::timestamptz is null or (added_at, mobile) < ($1, $2)
-             order by added_at desc, mobile desc
-             limit $3",
-        )
-        .bind(at)
-        .bind(mobile)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(ledger_error)?;
+        let mut sql = QueryBuilder::new("select mobile, reason, added_by, added_at from suppressions");
+        if let Some(cursor) = cursor {
+            sql.push(" where (added_at, mobile) < (").push_bind(cursor.at).push(", ");
+            sql.push_bind(cursor.id.clone()).push(")");
+        }
+        sql.push(format!(" order by added_at desc, mobile desc limit {}", limit + 1));
+        let rows = sql.build_query_as().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
         Ok(Page::of(rows, limit, |row: &SuppressionInfo| Cursor { at: row.added_at, id: row.mobile.clone() }))
     }
 }

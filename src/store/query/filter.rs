@@ -5,10 +5,12 @@
 //! | asked for | ranges of |
 //! |---|---|
 //! | ids | the primary key |
-//! | a number | `jobs_mobile` |
+//! | a number | `jobs_mobile`, which holds what else may be asked for |
 //! | state, account, code | `jobs_listed`, with a code `jobs_coded`: one for each account and state |
 //! | `queued`, `submitting` | `jobs_queued`, `jobs_claimed` |
 //! | nothing of these | `jobs_updated` |
+//!
+//! Ranges that exist are found by hops over an index: planning one costs more than reading from it.
 
 use sqlx::{Postgres, QueryBuilder, Row};
 
@@ -38,6 +40,16 @@ impl Ranges {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// One range, each of whose jobs passes.
+    pub fn is_plain(&self, filter: &JobFilter) -> bool {
+        let has_more = !filter.states.is_empty() || filter.code.is_some() || filter.account.is_some();
+        match &self.0[..] {
+            [Range::Whole] => !has_more,
+            [Range::Of(_, account)] => account.is_some(),
+            _ => false,
+        }
+    }
 }
 
 impl Store {
@@ -47,12 +59,38 @@ impl Store {
         if is_whole || filter.mobile.is_some() || !filter.ids.is_empty() {
             return Ok(Ranges(vec![Range::Whole]));
         }
-        let mut accounts = self.listed_accounts().await?;
-        // One that no job has must not be looked for: Postgres would read all jobs by time in search of it.
-        if let Some(account) = &filter.account {
-            accounts.retain(|known| known == account);
-        }
-        Ok(ranges(filter, &accounts))
+        let known = match (&filter.account, filter.code) {
+            (Some(account), _) => Known::accounts(vec![account.clone()]),
+            (None, Some(code)) => {
+                let accounts = if code == SUCCESS { self.listed_accounts().await? } else { Vec::new() };
+                Known { accounts, coded: Some(self.coded(code).await?) }
+            }
+            (None, None) => Known::accounts(self.listed_accounts().await?),
+        };
+        Ok(ranges(filter, &known))
+    }
+
+    /// The accounts and states in which there are jobs of that code, of those that `jobs_coded` holds.
+    async fn coded(&self, code: i64) -> Result<Vec<(String, String)>, LedgerError> {
+        sqlx::query_as(
+            "with recursive known as (
+                 (select account, state from jobs
+                  where code = $1 and state not in ('queued', 'submitting', 'accepted', 'delivered')
+                  order by account, state limit 1)
+                 union all
+                 select next.account, next.state from known cross join lateral (
+                     select account, state from jobs
+                     where code = $1 and state not in ('queued', 'submitting', 'accepted', 'delivered')
+                       and (account, state) > (known.account, known.state)
+                     order by account, state limit 1
+                 ) as next
+             )
+             select account, state from known",
+        )
+        .bind(code)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)
     }
 
     /// The accounts that jobs have, by hops over the index from one to the next.
@@ -73,7 +111,30 @@ impl Store {
     }
 }
 
-fn ranges(filter: &JobFilter, accounts: &[String]) -> Ranges {
+/// Where jobs may be.
+struct Known {
+    accounts: Vec<String>,
+    /// Where a code is asked for, of no account by name: the accounts and states that have it.
+    coded: Option<Vec<(String, String)>>,
+}
+
+impl Known {
+    fn accounts(accounts: Vec<String>) -> Known {
+        Known { accounts, coded: None }
+    }
+
+    /// The accounts that may have jobs in this state.
+    fn having(&self, state: State) -> Vec<&String> {
+        match (&self.coded, state) {
+            (None, _) | (_, State::Accepted | State::Delivered) => self.accounts.iter().collect(),
+            (Some(coded), _) => {
+                coded.iter().filter(|(_, other)| other == state.as_str()).map(|(account, _)| account).collect()
+            }
+        }
+    }
+}
+
+fn ranges(filter: &JobFilter, known: &Known) -> Ranges {
     let states = if filter.states.is_empty() { State::ALL } else { &filter.states };
     let mut found = Vec::new();
     for state in State::ALL.iter().copied().filter(|state| states.contains(state)) {
@@ -81,7 +142,7 @@ fn ranges(filter: &JobFilter, accounts: &[String]) -> Ranges {
             State::Queued | State::Submitting => found.push(Range::Of(state, None)),
             // These have the success code, and no index by any other.
             State::Accepted | State::Delivered if filter.code.is_some_and(|code| code != SUCCESS) => {}
-            _ => found.extend(accounts.iter().map(|account| Range::Of(state, Some(account.clone())))),
+            _ => found.extend(known.having(state).into_iter().map(|account| Range::Of(state, Some(account.clone())))),
         }
     }
     Ranges(found)
@@ -170,7 +231,7 @@ mod tests {
     use super::*;
 
     fn count(filter: &JobFilter) -> usize {
-        ranges(filter, &["a".into(), "b".into()]).0.len()
+        ranges(filter, &Known::accounts(vec!["a".into(), "b".into()])).0.len()
     }
 
     #[test]
@@ -180,6 +241,21 @@ mod tests {
         assert_eq!(count(&JobFilter::default()), 8 * 2 + 2);
         let twice = JobFilter { states: vec![State::Failed, State::Failed], ..JobFilter::default() };
         assert_eq!(count(&twice), 2, "no row comes twice");
+    }
+
+    #[test]
+    fn of_a_code_only_the_ranges_that_have_it() {
+        let known = |coded: &[(&str, State)]| Known {
+            accounts: vec!["a".into(), "b".into()],
+            coded: Some(coded.iter().map(|(account, state)| ((*account).into(), state.to_string())).collect()),
+        };
+        let coded = [("a", State::Failed), ("b", State::Failed), ("b", State::Waiting)];
+        let of = |states: &[State], code| JobFilter { states: states.into(), code: Some(code), ..JobFilter::default() };
+        let count = |filter: &JobFilter, coded| ranges(filter, &known(coded)).0.len();
+        assert_eq!(count(&of(&[], 4030), &coded), 3 + 2, "queued and submitting besides");
+        assert_eq!(count(&of(&[State::Failed], 4030), &coded), 2);
+        assert_eq!(count(&of(&[State::Expired], 4030), &coded), 0);
+        assert_eq!(count(&of(&[State::Accepted, State::Failed], SUCCESS), &coded[..1]), 2 + 1);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{AssertSqlSafe, FromRow, QueryBuilder};
+use sqlx::{AssertSqlSafe, FromRow, Postgres, QueryBuilder};
 
 use super::super::connect::Store;
 use super::super::error::ledger_error;
-use super::filter::push_ranges;
+use super::filter::{Ranges, push_ranges};
 use super::{Cursor, Page, clamp};
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::{State, Timestamp};
@@ -116,6 +116,15 @@ const COLUMNS: &str = "id, account, mobile, priority, content, template_id, vari
      not_before, expires_at, on_unknown, attempts, attempts_base, code, message, smsid, metadata, claimed_until, \
      published_at, created_at, updated_at";
 
+/// Looks the rows up by their ids, which are found first: indexes hold all that is asked for, so that the jobs of a
+/// number that do not pass are never read; and several ranges are planned in half the time.
+fn push_keys_first(sql: &mut QueryBuilder<Postgres>, ranges: &Ranges, filter: &JobFilter, newest: u32) {
+    sql.push("with found as materialized (select * from (");
+    push_ranges(sql, "updated_at as at, id", ranges, filter, Some(newest));
+    sql.push(format!(") as listed order by at desc, id desc limit {newest}) select {COLUMNS} "));
+    sql.push("from found join jobs using (id) order by found.at desc, id desc");
+}
+
 impl Store {
     /// One page of the jobs that `filter` lets through, last changed first.
     pub async fn list_jobs(&self, filter: &JobFilter) -> Result<Page<JobInfo>, LedgerError> {
@@ -124,9 +133,11 @@ impl Store {
         if ranges.is_empty() {
             return Ok(Page { rows: Vec::new(), next: None });
         }
-        let mut sql = QueryBuilder::new("select * from (");
-        push_ranges(&mut sql, COLUMNS, &ranges, filter, Some(limit + 1));
-        sql.push(format!(") as found order by updated_at desc, id desc limit {}", limit + 1));
+        let mut sql = QueryBuilder::new("");
+        match ranges.is_plain(filter) {
+            true => push_ranges(&mut sql, COLUMNS, &ranges, filter, Some(limit + 1)),
+            false => push_keys_first(&mut sql, &ranges, filter, limit + 1),
+        }
         // Each filter has a text of its own: kept, they would push out the statements of the daemon.
         let rows = sql.build_query_as().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
         Ok(Page::of(rows, limit, |job: &JobInfo| Cursor { at: job.updated_at, id: job.id.clone() }))

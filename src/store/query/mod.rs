@@ -14,11 +14,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::Datelike;
+use sqlx::{Postgres, QueryBuilder};
 
 use crate::domain::job::Timestamp;
 
 pub use accounts::AccountInfo;
-pub use dossier::{Ahead, Deed, Dossier};
+pub use dossier::{Ahead, Deed, Dossier, JobReplay};
 pub use feedback::{ReceiptFilter, ReceiptInfo, ReplyInfo, SuppressionInfo};
 pub use jobs::{AttemptInfo, JobFilter, JobInfo};
 pub use rejections::{RejectionFilter, RejectionInfo, RejectionSummary};
@@ -84,12 +85,27 @@ impl FromStr for Cursor {
     }
 }
 
-/// A cursor as two columns, null where a list begins at the top.
-fn columns<'a>(cursor: impl Into<Option<&'a Cursor>>) -> (Option<Timestamp>, Option<&'a str>) {
-    match cursor.into() {
-        Some(cursor) => (Some(cursor.at), Some(&cursor.id)),
-        None => (None, None),
+/// The conditions and the end of a list that is sorted by `time` and the number of its rows. What is not asked for
+/// must not stand in the text: plans are made without looking at values, and `$1 is null or …` uses no index.
+fn push_page(
+    sql: &mut QueryBuilder<Postgres>,
+    time: &str,
+    (since, until): (Option<Timestamp>, Option<Timestamp>),
+    cursor: Option<&Cursor>,
+    limit: u32,
+) {
+    if let Some(since) = since {
+        sql.push(" and ").push(time).push(" >= ").push_bind(since);
     }
+    if let Some(until) = until {
+        sql.push(" and ").push(time).push(" < ").push_bind(until);
+    }
+    if let Some(cursor) = cursor {
+        // One that was made of another list names no row: nothing is before it.
+        let id: i64 = cursor.id.parse().unwrap_or(0);
+        sql.push(" and (").push(time).push(", id) < (").push_bind(cursor.at).push(", ").push_bind(id).push(")");
+    }
+    sql.push(format!(" order by {time} desc, id desc limit {}", limit + 1));
 }
 
 /// At least one row, at most [`MAX_PAGE`].

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
 use super::super::connect::Store;
 use super::super::error::ledger_error;
-use super::{Cursor, Page, clamp, columns};
+use super::{Cursor, Page, clamp, push_page};
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::Timestamp;
 use crate::domain::message::RejectReason;
@@ -60,27 +60,16 @@ impl Store {
     /// One page of the rejections that `filter` lets through, newest first.
     pub async fn list_rejections(&self, filter: &RejectionFilter) -> Result<Page<RejectionSummary>, LedgerError> {
         let limit = clamp(filter.limit);
-        let (at, id) = columns(&filter.cursor);
-        // A cursor that was made of another list names no rejection: nothing is before it.
-        let id = id.map(|id| id.parse::<i64>().unwrap_or(0));
-        let rows = sqlx::query_as(
-            "select id, reason, detail, length(body) as bytes, received_at, retried_at from rejections
-             where ($1::text is null or reason = $1)
-               and ($2::timestamptz is null or received_at >= $2)
-               and ($3::timestamptz is null or received_at < $3)
-               and ($4::timestamptz is null or (received_at, id) < ($4, $5))
-             order by received_at desc, id desc
-             limit $6",
-        )
-        .bind(filter.reason.map(RejectReason::as_str))
-        .bind(filter.since)
-        .bind(filter.until)
-        .bind(at)
-        .bind(id)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(ledger_error)?;
+        let mut sql = QueryBuilder::new(
+            "select id, reason, detail, length(body) as bytes, received_at, retried_at from rejections where true",
+        );
+        match filter.reason {
+            Some(reason) => sql.push(" and reason = ").push_bind(reason.as_str()),
+            // What `rejections_received` asks for.
+            None => sql.push(" and id > 0"),
+        };
+        push_page(&mut sql, "received_at", (filter.since, filter.until), filter.cursor.as_ref(), limit);
+        let rows = sql.build_query_as().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
         Ok(Page::of(rows, limit, |row: &RejectionSummary| Cursor { at: row.received_at, id: row.id.to_string() }))
     }
 

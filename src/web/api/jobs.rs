@@ -53,7 +53,7 @@ pub(super) async fn list(
     Ok(Json(page))
 }
 
-/// A job, every request that was made for it, its receipts and replies
+/// A job, every request that was made for it, its receipts, replies and replays
 #[utoipa::path(get, path = "/jobs/{id}", tag = "jobs",
     params(("id" = String, Path, description = "The job's id")),
     responses(

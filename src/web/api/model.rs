@@ -81,6 +81,8 @@ pub struct WholeJob {
     pub receipts: Vec<Receipt>,
     /// What the person answered.
     pub replies: Vec<Reply>,
+    /// The replays that chose it, in order.
+    pub replays: Vec<JobReplay>,
 }
 
 /// A request to the gateway.
@@ -134,6 +136,29 @@ pub struct Reply {
     pub replied_at: Option<DateTime<Utc>>,
     /// When it came in.
     pub received_at: DateTime<Utc>,
+}
+
+/// A replay that chose a job.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct JobReplay {
+    /// The replay's number.
+    pub replay: i64,
+    /// `running`, `paused`, `done` or `cancelled`: the replay, as of now.
+    pub state: String,
+    /// Who began it.
+    pub actor: String,
+    /// `api` or `cli`.
+    pub via: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// When it began, and chose the job.
+    pub created_at: DateTime<Utc>,
+    /// Where the job was then.
+    pub from: String,
+    /// `pending`, `sent`, `skipped` (gone elsewhere meanwhile), or the state that the job came to.
+    pub result: String,
+    /// When the job was sent again or skipped.
+    pub at: Option<DateTime<Utc>>,
 }
 
 /// One page of a list, newest change first.

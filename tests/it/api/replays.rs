@@ -72,6 +72,12 @@ async fn what_failed_is_sent_again_in_order_and_what_fails_later_does_not_join()
     assert_eq!(stage.db.count("jobs where attempts_base = 1 and attempts = 2").await, 10, "a fresh budget");
     let noted = "operations where action = 'replay' and actor = 'alice' and count = 10 and reason = '签名已报备'";
     assert_eq!(stage.db.count(noted).await, 1);
+    let whole = api.get("token-of-bob", "/jobs/job-000").await.1;
+    let replay = &whole["replays"][0];
+    assert_eq!((&replay["replay"], &replay["actor"], &replay["via"]), (&begun["id"], &json!("alice"), &json!("api")));
+    assert_eq!((&replay["reason"], &replay["from"]), (&json!("签名已报备"), &json!("failed")));
+    assert_eq!((&replay["result"], &replay["state"]), (&json!("accepted"), &json!("done")));
+    assert_eq!(api.get("token-of-bob", "/jobs/later").await.1["replays"], json!([]));
     let order = json!({"filter": {"id": ["job-000", "job-001"]}});
     let (status, begun) = api.post("token-of-alice", "/replays", &order).await;
     assert_eq!((status, &begun["id"], &begun["matched"]), (200, &json!(null), &json!(0)), "accepted is accepted");

@@ -73,13 +73,23 @@ fn what_ihuyi_people_and_operators_did_afterwards_is_in_the_story_and_masked() {
          values ('1', '13800138002', 2, 'DELIVRD', 'first', now() + interval '1 s', '\\x01');
          insert into replies (mobile, content, job_id, received_at, digest)
          values ('13800138002', '退订', 'first', now() + interval '2 s', '\\x01');
+         insert into replays (id, state, actor, via, reason, filter, rate, matched, created_at, finished_at)
+         overriding system value
+         values (7, 'done', 'carol', 'cli', '签名已报备', '{}', 1, 2, now() + interval '1 s', now());
+         insert into replay_jobs (replay_id, position, job_id, from_state, requests, result, at)
+         values (7, 1, 'another', 'failed', 1, 'failed', now()),
+                (7, 2, 'first', 'failed', 1, 'delivered', now() + interval '2500 ms');
          insert into operations (at, actor, via, action, target, reason)
          values (now() + interval '3 s', 'alice', 'api', 'resolve', '{\"jobs\": [\"another\", \"first\"]}', 'seen'),
                 (now() + interval '4 s', 'bob', 'api', 'cancel', '{\"jobs\": [\"another\"]}', null)",
     );
     let told = on(&db, &["jobs", "show", "first"]).ok();
-    let lines =
-        ["  receipt of ihuyi: delivered, code 2; “DELIVRD”", "“[2 characters]”", "  resolve by alice (api): “seen”"];
+    let lines = [
+        "  receipt of ihuyi: delivered, code 2; “DELIVRD”",
+        "“[2 characters]”",
+        "  replay 7 by carol (cli): “签名已报备”; sent again: delivered",
+        "  resolve by alice (api): “seen”",
+    ];
     let found: Vec<_> =
         lines.iter().map(|line| told.find(line).unwrap_or_else(|| panic!("no {line} in\n{told}"))).collect();
     assert!(found.is_sorted() && !told.contains("bob") && !told.contains("13800138002"), "{told}");
@@ -89,7 +99,9 @@ fn what_ihuyi_people_and_operators_did_afterwards_is_in_the_story_and_masked() {
         (&json["receipts"][0]["mobile"], &json["replies"][0]["content"]),
         (&"138****8002".into(), &"[2 characters]".into())
     );
+    let replays = json["replays"].as_array().unwrap();
+    assert_eq!((replays.len(), &replays[0]["replay"], &replays[0]["result"]), (1, &7.into(), &"delivered".into()));
     let kinds: Vec<_> =
         json["story"].as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["received", "state", "receipt", "reply", "operation"]);
+    assert_eq!(kinds, ["received", "state", "receipt", "reply", "replay", "operation"]);
 }

@@ -39,7 +39,7 @@ test: up ## all tests, on the real services
 bench: up ## throughput and latency of the whole chain, release build (BENCH_ARGS=--quick)
 	@eval "$$($(services) env)"; cargo bench --locked --bench throughput -- $(BENCH_ARGS)
 
-chaos: ## kill the daemon and its services while it works, and lay the books side by side (CHAOS_ARGS=--seed 7)
+chaos: ## kill the daemon and its services while it works, and lay the books side by side (CHAOS_ARGS=--seed 7 CHAOS_PROFILE=release)
 	@deploy/local/chaos.sh $(CHAOS_ARGS)
 
 fuzz-api: up ## fuzz the API by its description (FUZZ_ARGS="--max-examples 1000")

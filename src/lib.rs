@@ -71,7 +71,8 @@
 //!
 //! 1. [turn](dispatch::Desk::turn): wait until the pacer says [`Go`](domain::pace::Turn::Go); or
 //!    [`Park`](domain::pace::Turn::Park), because the turn is more than
-//!    [two seconds](domain::pace::PATIENCE) away or the account is paused; or that the job has expired.
+//!    [two seconds](domain::pace::PATIENCE) away (less where several accounts crowd the prefetch,
+//!    [`share_memory`](domain::pace::Pacer::share_memory)) or the account is paused; or that the job has expired.
 //! 2. [admit](dispatch::Desk::admit): commit that. For `Go` it is the claim: the row becomes `submitting`,
 //!    and a row in `attempts` begins. Many jobs share a commit ([`batch`](dispatch::batch)). An id that is
 //!    known is a repeat or a conflict, and goes no further.

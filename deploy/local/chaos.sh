@@ -3,6 +3,8 @@
 #
 #   chaos.sh [--seed N] [--jobs N] [--kills N] …    see --help
 #
+# CHAOS_PROFILE=release measures what is installed; the other build is there sooner.
+#
 # Only private services are crashed: where AMQP_URL or DATABASE_URL is set, that service is somebody's.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -24,4 +26,4 @@ fi
 "$services" up
 eval "$("$services" env)"
 cd "$ROOT"
-exec cargo bench --locked --profile dev --bench chaos -- "${arguments[@]}" "$@"
+exec cargo bench --locked --profile "${CHAOS_PROFILE:-dev}" --bench chaos -- "${arguments[@]}" "$@"

@@ -53,6 +53,7 @@ impl Duties {
             duties.tasks.spawn(events::run(desk.clone(), stop.clone()));
         }
         duties.tasks.spawn(clock::run(desk.clone(), stop.clone()));
+        duties.tasks.spawn(gauges::run(desk.clone(), pace.clone(), stop.clone()));
         if let Some(every) = desk.settings.balance_every {
             duties.tasks.spawn(balance::run(desk.clone(), every, stop.clone()));
         }
@@ -73,11 +74,6 @@ impl Duties {
         duties.add(tempo.release, desk, |desk| async move { retry::once(&desk).await });
         duties.add(tempo.expire, desk, |desk| async move { replay::results(&desk).await });
         duties.add(tempo.prune, desk, |desk| async move { prune::once(&desk).await });
-        let counted = pace.clone();
-        duties.add(tempo.gauges, desk, move |desk| {
-            let pace = counted.clone();
-            async move { gauges::once(&desk, &pace).await }
-        });
         duties
     }
 

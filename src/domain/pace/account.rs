@@ -255,7 +255,8 @@ impl Account {
         let Some(left) = (now + HORIZON).checked_sub(self.plan.next_token().max(now)) else { return 0 };
         let share = self.share(priority.index(), now);
         let tokens = (left.as_secs_f64() * share).floor() as usize + 1;
-        let most = most.max((share * AHEAD_SECONDS) as usize);
+        // None at all would be for good.
+        let most = most.max((share * AHEAD_SECONDS) as usize).max(1);
         tokens.min(ROOM_LIMIT).min(most).saturating_sub(taken)
     }
 

@@ -262,6 +262,18 @@ fn a_backlog_of_a_fast_account_leaves_room_in_memory() {
 }
 
 #[test]
+fn slow_accounts_with_backlogs_go_on_however_little_memory_they_share() {
+    let mut world = World::new(1, 10);
+    world.pacer.share_memory(1);
+    (0..10).for_each(|n| {
+        world.publish(n, MAIN, Priority::Bulk);
+        world.publish(100 + n, OTHER, Priority::Bulk);
+    });
+    world.run(Duration::from_secs(40));
+    assert_eq!(world.sent.len(), 20);
+}
+
+#[test]
 fn high_jobs_at_full_rate_leave_one_token_in_ten() {
     let mut world = World::new(100, 100);
     (0..2_000).for_each(|n| {

@@ -6,6 +6,7 @@ use dispatcher::simulator::Scripted;
 use serde_json::{Value, json};
 
 use super::client::{Client, with_tokens};
+use crate::support::broker::Message;
 use crate::support::stage::Stage;
 use crate::support::{becomes, eventually, job, number};
 
@@ -253,5 +254,19 @@ async fn a_retry_that_is_chosen_while_nobody_runs_is_carried_out_by_the_next() {
     stage.states("accepted 1, failed 1").await;
     let api = Client::of(&stage);
     assert_eq!(replay(&api, &json!(1), "done").await["results"], json!({"taken": 2}));
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_broker_had_and_does_not_take_back_holds_up_no_other() {
+    let mut stage = refused(2).await;
+    stage.start().await;
+    // Postgres has no NUL in text, and what stands for it there is longer.
+    let nul = "\0".repeat(248);
+    stage.broker.publish(&[Message::raw(format!("normal.{nul}"), "no json").with_message_id(&nul)]).await;
+    becomes("the rejections", 3, async || stage.db.count("rejections").await).await;
+    let api = Client::of(&stage);
+    let begun = api.post("token-of-alice", "/replays", &json!({"rejections": {"id": [1, 2, 3]}})).await.1;
+    assert_eq!(replay(&api, &begun["id"], "done").await["results"], json!({"taken": 2, "refused": 1}));
     stage.finish().await;
 }

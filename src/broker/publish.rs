@@ -48,9 +48,13 @@ impl Message {
         Message { body, properties, seq: None, bound: false, rejection: None }
     }
 
-    /// What was refused, as it came.
+    /// What was refused, as it came; but what stands for a NUL in Postgres is longer, and no short string may grow.
+    /// Nothing that long is an id, or a trace.
     fn again(retry: &Retry) -> Self {
-        let properties = properties::of_description(&retry.properties);
+        let mut properties = properties::of_description(&retry.properties);
+        shorten(&mut properties.routing_key);
+        properties.message_id.iter_mut().for_each(shorten);
+        properties.traceparent.take_if(|trace| trace.len() > LONGEST);
         Message { rejection: Some(retry.rejection), ..Message::plain(retry.body.clone(), properties) }
     }
 
@@ -81,6 +85,13 @@ impl Message {
         }
         Outgoing { exchange, routing_key, mandatory: true, body: &self.body, properties }
     }
+}
+
+/// The longest short string of AMQP, in bytes.
+const LONGEST: usize = 255;
+
+fn shorten(text: &mut String) {
+    text.truncate(text.floor_char_boundary(LONGEST));
 }
 
 /// A publisher of jobs, with a connection of its own that is made anew when it breaks.

@@ -130,6 +130,27 @@ impl JobPublisher {
         self.outlet.close().await;
     }
 
+    /// One that a queue refuses says nothing about the others.
+    async fn publish_again(&self, messages: &[Retry]) -> Result<Vec<bool>, PublishError> {
+        if let Some(reason) = self.outlet.blocked() {
+            return Err(PublishError(reason));
+        }
+        let mut turn = self.outlet.turn().await.map_err(publish_error)?;
+        let mut taken = Vec::with_capacity(messages.len());
+        for window in messages.chunks(WINDOW) {
+            let window: Vec<Message> = window.iter().map(Message::again).collect();
+            match turn.window(window.iter().map(|message| message.outgoing(&self.exchange))).await {
+                Ok(verdicts) => taken.extend(verdicts.into_iter().map(|verdict| verdict == Verdict::Taken)),
+                Err(error) => {
+                    turn.abandon().await;
+                    return Err(publish_error(error));
+                }
+            }
+        }
+        turn.end();
+        Ok(taken)
+    }
+
     async fn publish_all<M: Borrow<Message>>(&self, messages: impl Iterator<Item = M>) -> Result<(), PublishError> {
         let mut turn = self.outlet.turn().await.map_err(publish_error)?;
         let mut messages = messages.peekable();
@@ -167,11 +188,8 @@ impl Publisher for JobPublisher {
         Box::pin(self.publish_all(messages))
     }
 
-    fn again<'a>(&'a self, messages: &'a [Retry]) -> Boxed<'a, Result<(), PublishError>> {
-        Box::pin(async move {
-            let messages: Vec<Message> = messages.iter().map(Message::again).collect();
-            self.publish(&messages).await
-        })
+    fn again<'a>(&'a self, messages: &'a [Retry]) -> Boxed<'a, Result<Vec<bool>, PublishError>> {
+        Box::pin(self.publish_again(messages))
     }
 
     fn described(&self, properties: &str) -> Properties {

@@ -103,8 +103,11 @@ impl Store {
                  returning q.rejection_id, q.retried_at, s.taken
              )
              update rejections x
-             set retried_at = null
-             from told t where x.id = t.rejection_id and not t.taken and x.retried_at = t.retried_at",
+             set retried_at = case when t.taken then t.retried_at end
+             from told t
+             where x.id = t.rejection_id
+               -- A replay that was cancelled meanwhile has given it back.
+               and case when t.taken then x.retried_at is null else x.retried_at = t.retried_at end",
         )
         .bind(rows.iter().map(|row| row.replay).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.position).collect::<Vec<_>>())

@@ -48,9 +48,13 @@ impl Message {
         Message { body, properties, seq: None, bound: false, rejection: None }
     }
 
-    /// What was refused, as it came.
+    /// What was refused, as it came; but what stands for a NUL in Postgres is longer, and no short string may grow.
+    /// Nothing that long is an id, or a trace.
     fn again(retry: &Retry) -> Self {
-        let properties = properties::of_description(&retry.properties);
+        let mut properties = properties::of_description(&retry.properties);
+        shorten(&mut properties.routing_key);
+        properties.message_id.iter_mut().for_each(shorten);
+        properties.traceparent.take_if(|trace| trace.len() > LONGEST);
         Message { rejection: Some(retry.rejection), ..Message::plain(retry.body.clone(), properties) }
     }
 
@@ -81,6 +85,13 @@ impl Message {
         }
         Outgoing { exchange, routing_key, mandatory: true, body: &self.body, properties }
     }
+}
+
+/// The longest short string of AMQP, in bytes.
+const LONGEST: usize = 255;
+
+fn shorten(text: &mut String) {
+    text.truncate(text.floor_char_boundary(LONGEST));
 }
 
 /// A publisher of jobs, with a connection of its own that is made anew when it breaks.
@@ -117,6 +128,27 @@ impl JobPublisher {
     /// Closes the connection.
     pub async fn close(&self) {
         self.outlet.close().await;
+    }
+
+    /// One that a queue refuses says nothing about the others.
+    async fn publish_again(&self, messages: &[Retry]) -> Result<Vec<bool>, PublishError> {
+        if let Some(reason) = self.outlet.blocked() {
+            return Err(PublishError(reason));
+        }
+        let mut turn = self.outlet.turn().await.map_err(publish_error)?;
+        let mut taken = Vec::with_capacity(messages.len());
+        for window in messages.chunks(WINDOW) {
+            let window: Vec<Message> = window.iter().map(Message::again).collect();
+            match turn.window(window.iter().map(|message| message.outgoing(&self.exchange))).await {
+                Ok(verdicts) => taken.extend(verdicts.into_iter().map(|verdict| verdict == Verdict::Taken)),
+                Err(error) => {
+                    turn.abandon().await;
+                    return Err(publish_error(error));
+                }
+            }
+        }
+        turn.end();
+        Ok(taken)
     }
 
     async fn publish_all<M: Borrow<Message>>(&self, messages: impl Iterator<Item = M>) -> Result<(), PublishError> {
@@ -156,11 +188,8 @@ impl Publisher for JobPublisher {
         Box::pin(self.publish_all(messages))
     }
 
-    fn again<'a>(&'a self, messages: &'a [Retry]) -> Boxed<'a, Result<(), PublishError>> {
-        Box::pin(async move {
-            let messages: Vec<Message> = messages.iter().map(Message::again).collect();
-            self.publish(&messages).await
-        })
+    fn again<'a>(&'a self, messages: &'a [Retry]) -> Boxed<'a, Result<Vec<bool>, PublishError>> {
+        Box::pin(self.publish_again(messages))
     }
 
     fn described(&self, properties: &str) -> Properties {

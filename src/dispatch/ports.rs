@@ -354,7 +354,7 @@ pub trait Upkeep: Send + Sync + 'static {
     /// The next refused messages of the replay that is due first, at most `limit`; `None` where none is due. What was
     /// handed out and not confirmed for `patience` is handed out again.
     fn retries(&self, patience: Duration, limit: u32) -> Boxed<'_, Result<Option<Vec<Retry>>, LedgerError>>;
-    /// They were published and confirmed.
+    /// They were published and confirmed, or never will be.
     fn retried<'a>(&'a self, rows: &'a [Retried]) -> Boxed<'a, Result<(), LedgerError>>;
     /// Notes what became of jobs that were sent again and of messages that were published again, and ends replays
     /// that are through.
@@ -378,13 +378,15 @@ pub struct Retry {
     pub properties: String,
 }
 
-/// A [`Retry`] that the broker has.
+/// A [`Retry`] that the broker has, or will never take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retried {
     /// The replay.
     pub replay: i64,
     /// Its place there.
     pub position: i64,
+    /// The broker has it. Else it is put back among those that nobody has published again.
+    pub taken: bool,
     /// The job that it will be, by id and digest; `None` where it is still no valid job.
     pub job: Option<(String, [u8; 16])>,
 }
@@ -412,9 +414,10 @@ pub trait Announcer: Send + Sync + 'static {
 pub trait Publisher: Send + Sync + 'static {
     /// Publishes released jobs in order; returns once the broker has confirmed all of them.
     fn release<'a>(&'a self, jobs: &'a [Released]) -> Boxed<'a, Result<(), PublishError>>;
-    /// Publishes refused messages again as they came, each marked with its rejection; returns once the broker has
-    /// confirmed all of them. After an error any of them may have arrived. May be cancelled: then the same holds.
-    fn again<'a>(&'a self, messages: &'a [Retry]) -> Boxed<'a, Result<(), PublishError>>;
+    /// Publishes refused messages again as they came, each marked with its rejection; returns which of them the broker
+    /// has. With none of them it only says whether the broker is there. After an error any of them may have arrived.
+    /// May be cancelled: then the same holds.
+    fn again<'a>(&'a self, messages: &'a [Retry]) -> Boxed<'a, Result<Vec<bool>, PublishError>>;
     /// What [`Settle::describe`] wrote, as far as the decoder needs it.
     fn described(&self, properties: &str) -> Properties;
     /// Why the broker takes no messages at present, although it is connected.

@@ -91,16 +91,27 @@ impl Store {
             .map_err(ledger_error)
     }
 
-    /// The broker has them.
+    /// The broker has them; what it does not take is as if nobody had published it.
     pub(super) async fn note_retried(&self, rows: &[Retried]) -> Result<(), LedgerError> {
         sqlx::query(
-            "update replay_jobs q
-             set result = 'sent', job_id = s.job_id, digest = s.digest
-             from unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[]) as s (replay_id, position, job_id, digest)
-             where q.replay_id = s.replay_id and q.position = s.position and q.result = 'sending'",
+            "with told as (
+                 update replay_jobs q
+                 set result = case when s.taken then 'sent' else 'failed' end, job_id = s.job_id, digest = s.digest
+                 from unnest($1::bigint[], $2::bigint[], $3::boolean[], $4::text[], $5::bytea[])
+                     as s (replay_id, position, taken, job_id, digest)
+                 where q.replay_id = s.replay_id and q.position = s.position and q.result = 'sending'
+                 returning q.rejection_id, q.retried_at, s.taken
+             )
+             update rejections x
+             set retried_at = case when t.taken then t.retried_at end
+             from told t
+             where x.id = t.rejection_id
+               -- A replay that was cancelled meanwhile has given it back.
+               and case when t.taken then x.retried_at is null else x.retried_at = t.retried_at end",
         )
         .bind(rows.iter().map(|row| row.replay).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.position).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.taken).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.job.as_ref().map(|(id, _)| id.as_str())).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.job.as_ref().map(|(_, digest)| &digest[..])).collect::<Vec<_>>())
         .execute(&self.pool)

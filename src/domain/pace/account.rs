@@ -220,6 +220,12 @@ impl Account {
         self.wait_behind(std::array::from_fn(|p| self.ready[p].len() + self.in_lanes[p]), priority, now)
     }
 
+    /// The same behind those alone that surely go meanwhile: of the jobs that are released for their turn, numbers
+    /// hold some back for twice the horizon.
+    pub fn wait_behind_half(&self, priority: Priority, now: Tick) -> Duration {
+        self.wait_behind(std::array::from_fn(|p| self.ready[p].len() + self.in_lanes[p] / 2), priority, now)
+    }
+
     /// Jobs of `priority` that wait in memory, for their number or for the account.
     pub fn waiting(&self, priority: Priority) -> usize {
         self.ready[priority.index()].len() + self.in_lanes[priority.index()]
@@ -255,8 +261,12 @@ impl Account {
         let Some(left) = (now + HORIZON).checked_sub(self.plan.next_token().max(now)) else { return 0 };
         let share = self.share(priority.index(), now);
         let tokens = (left.as_secs_f64() * share).floor() as usize + 1;
-        let most = most.max((share * AHEAD_SECONDS) as usize);
-        tokens.min(ROOM_LIMIT).min(most).saturating_sub(taken)
+        // None at all would be for good.
+        let most = most.max((share * AHEAD_SECONDS) as usize).max(1);
+        // A number may hold its job back for twice the horizon: of those, half take no token of it, and others would
+        // wait behind a few numbers' jobs beside an idle account.
+        let later = self.in_lanes[priority.index()].div_ceil(2);
+        tokens.min(ROOM_LIMIT).saturating_sub(taken - later).min(most.saturating_sub(taken))
     }
 
     /// There may be parked jobs of `priority` that are not counted.

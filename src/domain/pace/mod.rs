@@ -228,7 +228,11 @@ impl Pacer {
         if slot > now + patience {
             return Some(by_number(slot));
         }
-        (account.wait_behind_all(request.priority, now) > crowded).then(by_account)
+        let wait = match request.standing {
+            Standing::Released => account.wait_behind_half(request.priority, now),
+            Standing::New | Standing::Before => account.wait_behind_all(request.priority, now),
+        };
+        (wait > crowded).then(by_account)
     }
 
     /// Do so many jobs of `priority` wait in memory that there could be no room for another account's?

@@ -262,6 +262,41 @@ fn a_backlog_of_a_fast_account_leaves_room_in_memory() {
 }
 
 #[test]
+fn slow_accounts_with_backlogs_go_on_however_little_memory_they_share() {
+    let mut world = World::new(1, 10);
+    world.pacer.share_memory(1);
+    (0..10).for_each(|n| {
+        world.publish(n, MAIN, Priority::Bulk);
+        world.publish(100 + n, OTHER, Priority::Bulk);
+    });
+    world.run(Duration::from_secs(40));
+    assert_eq!(world.sent.len(), 20);
+}
+
+#[test]
+fn a_backlog_of_few_numbers_holds_up_nobody_behind_it() {
+    let mut world = World::new(3, 10);
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    for _ in 0..60 {
+        for hot in 0..2 {
+            world.publish(hot, MAIN, Priority::Normal);
+        }
+    }
+    for other in 10..70 {
+        world.publish(other, MAIN, Priority::Normal);
+    }
+    world.pacer.set_mode(MAIN, Mode::Active, world.now);
+    world.run(Duration::from_secs(65));
+    let others = world.order(|r| r.mobile.as_u64() >= 13_800_000_010).len();
+    assert_eq!(others, 60, "of {} that were sent", world.sent.len());
+    let hot = world.order(|r| r.mobile.as_u64() == 13_800_000_001);
+    assert!(is_sorted(&hot));
+    world.run(Duration::from_secs(30));
+    assert_eq!(world.sent.len(), 180);
+    assert!(world.parks.values().all(|parks| *parks <= 6), "{:?}", world.parks.values().max());
+}
+
+#[test]
 fn high_jobs_at_full_rate_leave_one_token_in_ten() {
     let mut world = World::new(100, 100);
     (0..2_000).for_each(|n| {

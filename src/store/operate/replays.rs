@@ -272,6 +272,14 @@ impl Store {
                          else r.canary_state end
                  from target t where r.id = t.id and t.state = any($5)
                  returning r.id
+             ), freed as (
+                 -- Handed out, and perhaps never published: nobody would choose it again, and nobody would know. If it
+                 -- was, the mark comes back with the broker's confirm.
+                 update rejections x
+                 set retried_at = null
+                 from changed c join replay_jobs q on q.replay_id = c.id
+                 where $6 = 'cancelled' and q.result = 'sending' and x.id = q.rejection_id
+                   and x.retried_at = q.retried_at
              ), noted as (
                  insert into operations (actor, via, action, target, count, reason)
                  select $2, $3, $7, jsonb_build_object('replay', id), 1, $4 from changed

@@ -1,11 +1,16 @@
 //! Refused messages are published again by the daemon: a replay whose subjects are rejections.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use dispatcher::dispatch::ports::{Retried, Upkeep};
 use dispatcher::simulator::Scripted;
+use dispatcher::store::Store;
+use dispatcher::store::operate::{Control, Operator, RetryChoice, RetryOrder, Via};
 use serde_json::{Value, json};
 
 use super::client::{Client, with_tokens};
+use crate::support::broker::Message;
 use crate::support::stage::Stage;
 use crate::support::{becomes, eventually, job, number};
 
@@ -253,5 +258,49 @@ async fn a_retry_that_is_chosen_while_nobody_runs_is_carried_out_by_the_next() {
     stage.states("accepted 1, failed 1").await;
     let api = Client::of(&stage);
     assert_eq!(replay(&api, &json!(1), "done").await["results"], json!({"taken": 2}));
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_broker_had_and_does_not_take_back_holds_up_no_other() {
+    let mut stage = refused(2).await;
+    stage.start().await;
+    // Postgres has no NUL in text, and what stands for it there is longer.
+    let nul = "\0".repeat(248);
+    stage.broker.publish(&[Message::raw(format!("normal.{nul}"), "no json").with_message_id(&nul)]).await;
+    becomes("the rejections", 3, async || stage.db.count("rejections").await).await;
+    let api = Client::of(&stage);
+    let begun = api.post("token-of-alice", "/replays", &json!({"rejections": {"id": [1, 2, 3]}})).await.1;
+    assert_eq!(replay(&api, &begun["id"], "done").await["results"], json!({"taken": 2, "refused": 1}));
+    stage.finish().await;
+}
+
+/// As a kill between the mark and the broker's confirm leaves the only message of replay 1.
+async fn hand_out(stage: &Stage) {
+    stage.db.execute("update rejections set retried_at = now() where id = 1").await;
+    let marked = "update replay_jobs set result = 'sending', at = now(), retried_at = x.retried_at from rejections x where x.id = 1";
+    assert_eq!(stage.db.execute(marked).await, 1);
+}
+
+#[tokio::test]
+async fn what_a_cancelled_retry_did_not_publish_can_be_chosen_again() {
+    let mut stage = refused(1).await;
+    let store = Store::new(&stage.db.url.clone().into(), 1, Duration::from_secs(1)).unwrap();
+    let by = Operator { actor: "test".into(), via: Via::Cli, reason: None };
+    let choice = RetryChoice { ids: vec![1], ..RetryChoice::default() };
+    let order = RetryOrder { choice: choice.clone(), rate: 1.0, canary: 0 };
+    let (id, _) = store.begin_retry(&by, &order).await.unwrap().unwrap();
+    hand_out(&stage).await;
+    store.control_replay(&by, id, Control::Cancel).await.unwrap();
+    assert_eq!(store.preview_retry(&choice).await.unwrap().matched, 1, "nobody has published it");
+    // It was on its way after all.
+    store.retried(&[Retried { replay: id, position: 1, taken: true, job: None }]).await.unwrap();
+    assert_eq!(store.preview_retry(&choice).await.unwrap().already, 1);
+    stage.db.execute("update rejections set retried_at = null").await;
+
+    stage.start().await;
+    let api = Client::of(&stage);
+    let begun = api.post("token-of-alice", "/replays", &json!({"rejections": {"id": [1]}})).await.1;
+    assert_eq!(replay(&api, &begun["id"], "done").await["results"], json!({"taken": 1}));
     stage.finish().await;
 }

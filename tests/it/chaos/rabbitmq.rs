@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use dispatcher::simulator::{Latency, Options};
+use dispatcher::store::Store;
+use dispatcher::store::operate::{Operator, RetryChoice, RetryOrder, Via};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use serde_json::Value;
@@ -14,7 +16,7 @@ use tokio::process::Command;
 
 use super::books::{all_settled, balance, jobs};
 use super::node::Node;
-use crate::support::broker::TestBroker;
+use crate::support::broker::{Message, TestBroker};
 use crate::support::proxy::{self, Proxy};
 use crate::support::stage::{Stage, lenient};
 use crate::support::{becomes, eventually};
@@ -278,5 +280,33 @@ async fn a_broker_that_blocks_publishers_or_crashes_comes_back() {
     let node = node.crash().await;
     failing.stage.broker.reconnect().await;
     failing.ends_rightly().await;
+    drop(node);
+}
+
+#[tokio::test]
+async fn a_refused_message_that_a_broker_does_not_take_back_holds_up_no_other() {
+    let node = Node::start().await;
+    let mut stage = Stage::on(TestBroker::at(&node.url).await, lenient()).await;
+    stage.start().await;
+    let messages = [" ".repeat(200_000), "no json".into()].map(|body| Message::raw("normal.x", body));
+    stage.broker.publish(&messages).await;
+    becomes("the rejections", 2, async || stage.db.count("rejections").await).await;
+    let node = node.control(&["eval", "application:set_env(rabbit, max_message_size, 100000)."]).await;
+    let store = Store::new(&stage.db.url.clone().into(), 1, Duration::from_secs(1)).unwrap();
+    let by = Operator { actor: "test".into(), via: Via::Cli, reason: None };
+    let choice = RetryChoice { ids: vec![1, 2], ..RetryChoice::default() };
+    let order = RetryOrder { choice: choice.clone(), rate: 1000.0, canary: 0 };
+    let (id, _) = store.begin_retry(&by, &order).await.unwrap().unwrap();
+    eventually("the replay ends", async || {
+        let info = store.find_replay(id).await.unwrap().unwrap();
+        if info.state == "done" { Ok(()) } else { Err(info) }
+    })
+    .await;
+    let results = store.find_replay(id).await.unwrap().unwrap().results;
+    assert_eq!(results, [("failed".into(), 1), ("refused".into(), 1)].into());
+    assert!(stage.db.count("rejections").await <= 4, "no copies without end");
+    let found = store.preview_retry(&choice).await.unwrap();
+    assert_eq!((found.matched, found.already), (1, 1), "the large one was not published");
+    stage.finish().await;
     drop(node);
 }

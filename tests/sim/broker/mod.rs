@@ -252,8 +252,8 @@ impl Publisher for JobPublisher {
     }
 
     /// Nobody retries what was refused.
-    fn again<'a>(&'a self, _: &'a [Retry]) -> Boxed<'a, Result<(), PublishError>> {
-        Box::pin(async { Ok(()) })
+    fn again<'a>(&'a self, _: &'a [Retry]) -> Boxed<'a, Result<Vec<bool>, PublishError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn described(&self, _: &str) -> Properties {

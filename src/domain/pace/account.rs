@@ -188,6 +188,11 @@ impl Account {
         self.plan.refund();
     }
 
+    /// The gateway has answered a request of it.
+    pub fn was_answered(&self) -> bool {
+        self.reply_seconds.is_some()
+    }
+
     /// Seconds between departure and reply, where known.
     pub fn reply_seconds(&self) -> f64 {
         self.reply_seconds.unwrap_or(0.0)

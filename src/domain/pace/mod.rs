@@ -221,7 +221,10 @@ impl Pacer {
         }
         let (patience, crowded) = match request.standing {
             Standing::Released => (LENIENCE, LENIENCE),
-            Standing::New | Standing::Before if self.is_crowded(request.priority) => (PATIENCE, CROWDED),
+            // The first answer may pause an account: what it could do soon waits for that.
+            Standing::New | Standing::Before if account.was_answered() && self.is_crowded(request.priority) => {
+                (PATIENCE, CROWDED)
+            }
             Standing::New | Standing::Before => (PATIENCE, PATIENCE),
         };
         let slot = self.mobile_slot(request, now);

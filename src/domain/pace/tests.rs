@@ -244,6 +244,8 @@ fn a_backlog_that_its_numbers_hold_back_after_a_takeover_does_not_fill_the_memor
 fn a_backlog_of_a_fast_account_leaves_room_in_memory() {
     let mut world = World::new(1_000, 1_000);
     world.pacer.share_memory(1_000);
+    world.publish(6_000, MAIN, Priority::Bulk);
+    world.run(Duration::from_millis(100));
     (0..6_000).for_each(|n| {
         world.publish(n, MAIN, Priority::Bulk);
     });
@@ -256,9 +258,19 @@ fn a_backlog_of_a_fast_account_leaves_room_in_memory() {
     }
     world.run(Duration::from_secs(1));
     let bulk = world.order(|r| r.account == MAIN);
-    assert_eq!(bulk.len(), 6_000, "every token is used");
+    assert_eq!(bulk.len(), 6_001, "every token is used");
     assert!(is_sorted(&bulk));
     assert!(world.parks.values().all(|parks| *parks <= 2));
+}
+
+#[test]
+fn what_an_account_that_was_never_answered_could_do_soon_waits_in_memory() {
+    let mut world = World::new(1_000, 1_000);
+    world.pacer.share_memory(1_000);
+    (0..1_500).for_each(|n| {
+        world.publish(n, MAIN, Priority::Bulk);
+    });
+    assert_eq!(world.pacer.len(), 1_500, "its first answer may pause it, and then they wait for that");
 }
 
 #[test]

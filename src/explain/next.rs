@@ -59,7 +59,12 @@ pub(super) fn next(dossier: &Dossier, manner: &Manner) -> Next {
 
 fn waiting(dossier: &Dossier, manner: &Manner) -> Next {
     let job = &dossier.job;
-    let next = match job.wait_reason.as_deref().and_then(WaitReason::parse) {
+    let reason = job.wait_reason.as_deref().and_then(WaitReason::parse);
+    // What was to go soon when its account was paused waits for that, too.
+    let goes_soon = matches!(reason, Some(WaitReason::RateLimited | WaitReason::Retry | WaitReason::Replay));
+    let is_held = goes_soon && dossier.account.as_ref().is_some_and(|account| account.state == "paused");
+    let next = match reason {
+        _ if is_held => paused(dossier, manner),
         Some(WaitReason::AccountPaused) => paused(dossier, manner),
         Some(WaitReason::RateLimited) => limited(dossier, manner),
         reason => Next::of(due(job, reason, manner)),
@@ -68,7 +73,8 @@ fn waiting(dossier: &Dossier, manner: &Manner) -> Next {
         Some(expires) => format!("{}, unless it expires at {}", next.text, (manner.show)(expires)),
         None => next.text,
     };
-    Next { text, until: job.due_at, cure: next.cure.or_else(|| cure(job.code, &job.account)), ..next }
+    let until = job.due_at.filter(|_| !is_held);
+    Next { text, until, cure: next.cure.or_else(|| cure(job.code, &job.account)), ..next }
 }
 
 /// Waits that end at a known time, with nobody before it.

@@ -176,6 +176,14 @@ fn a_paused_account_is_explained_with_its_cure() {
     assert!(next.text.contains("by an operator since 08:00:01 (“by hand”)"), "{next:?}");
     assert_eq!(next.commands[0], "dispatcher accounts resume main");
     assert!(told(&parked).next.text.contains("active again"));
+    // Those that waited already when it was paused wait for that now.
+    for reason in ["rate_limited", "retry", "replay"] {
+        let before = dossier(waiting(reason, Some(60_000)), vec![]);
+        let gateway = Some(account("gateway", "code 401: account is empty"));
+        let next = told(&Dossier { account: gateway, ahead: Some(Ahead::Account(7)), ..before }).next;
+        assert!(next.text.contains("account main is paused") && next.text.contains("behind 7 jobs"), "{next:?}");
+        assert_eq!(next.until, None, "nobody knows");
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! A message is marked (`sending`) in the statement that hands it out, and marked again (`sent`) once the
 //! broker has confirmed it. What a crash leaves in between is handed out again: it may have been published, but
-//! a second copy is recognised by its job's id, and one without an id is no job and only refused twice.
+//! a second copy is recognised by its job's id, and one without an id is no job and only refused twice. What the
+//! broker does not take (`failed`) is as if nobody had chosen it.
 
 use std::time::Duration;
 

@@ -309,6 +309,58 @@ fn a_backlog_of_few_numbers_holds_up_nobody_behind_it() {
 }
 
 #[test]
+fn what_numbers_hold_back_is_counted_on_every_way_in_and_out() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut world = World::new(20, 5);
+    world.pacer.share_memory(60);
+    for round in 0..4_000 {
+        let priority = Priority::ALL[rng.usize(..3)];
+        let account = rng.usize(..2);
+        match rng.u32(..40) {
+            0 => world.pacer.set_mode(account, Mode::Paused, world.now),
+            1 => world.pacer.set_mode(account, Mode::Probing { out: false }, world.now),
+            2..=4 => world.pacer.set_mode(account, Mode::Active, world.now),
+            5 => (0..5).for_each(|_| {
+                world.pacer.circuit.failed(world.now);
+            }),
+            6..=8 => world.pacer.circuit.reached(),
+            9 => {
+                let granted = world.claims.pop_back().map(|(_, ticket)| ticket);
+                let due = Some(world.now + Duration::from_secs(rng.u64(1..5)));
+                let park = Park { reason: WaitReason::NumberLimit, due, on_room: false };
+                granted.into_iter().for_each(|ticket| world.pacer.held(ticket, park, world.now));
+            }
+            10 => {
+                let granted = world.claims.pop_back().map(|(_, ticket)| ticket);
+                granted.into_iter().for_each(|ticket| world.pacer.abandoned(ticket, world.now));
+            }
+            11 => {
+                let expires = Some(world.now + Duration::from_millis(rng.u64(1..3_000)));
+                let request = Request { priority, account, expires, ..world.next_request(rng.u64(..15)) };
+                world.jobs.insert(request.ticket, request);
+                world.pacer.enter(request, world.now);
+            }
+            _ => drop(world.publish(rng.u64(..15), account, priority)),
+        }
+        world.claim_takes = Duration::from_millis(rng.u64(..20));
+        world.settle();
+        world.run(Duration::from_millis(rng.u64(..40)));
+        for account in [MAIN, OTHER] {
+            for priority in Priority::ALL {
+                let held = |entry: &&Entry| {
+                    entry.stage == Stage::Mobile
+                        && (entry.request.account, entry.request.priority) == (account, *priority)
+                };
+                let held = world.pacer.entries.values().filter(held).count();
+                let counted = world.pacer.accounts[account].in_lanes[priority.index()];
+                assert_eq!(counted, held, "round {round}: {account} {priority:?}");
+            }
+        }
+    }
+    assert!(world.sent.len() > 500, "{}", world.sent.len());
+}
+
+#[test]
 fn high_jobs_at_full_rate_leave_one_token_in_ten() {
     let mut world = World::new(100, 100);
     (0..2_000).for_each(|n| {

@@ -272,14 +272,6 @@ impl Store {
                          else r.canary_state end
                  from target t where r.id = t.id and t.state = any($5)
                  returning r.id
-             ), freed as (
-                 -- Handed out, and perhaps never published: nobody would choose it again, and nobody would know. If it
-                 -- was, the mark comes back with the broker's confirm.
-                 update rejections x
-                 set retried_at = null
-                 from changed c join replay_jobs q on q.replay_id = c.id
-                 where $6 = 'cancelled' and q.result = 'sending' and x.id = q.rejection_id
-                   and x.retried_at = q.retried_at
              ), noted as (
                  insert into operations (actor, via, action, target, count, reason)
                  select $2, $3, $7, jsonb_build_object('replay', id), 1, $4 from changed
@@ -297,10 +289,33 @@ impl Store {
         .await
         .map_err(ledger_error)?;
         let Some(row) = row else { return Ok(Controlled::Missing) };
+        if control == Control::Cancel {
+            self.give_back(id).await?;
+        }
         match row.try_get("done").map_err(ledger_error)? {
             true => Ok(Controlled::Done),
             false => Ok(Controlled::Not(row.try_get("state").map_err(ledger_error)?)),
         }
+    }
+}
+
+impl Store {
+    /// What a cancelled replay handed out is perhaps never published: nobody would choose it again, and nobody would
+    /// know. If it was, the mark comes back with the broker's confirm. A statement of its own: the one that cancels may
+    /// have waited for the one that hands out, and does not see what that did.
+    async fn give_back(&self, id: i64) -> Result<(), LedgerError> {
+        sqlx::query(
+            "update rejections x
+             set retried_at = null
+             from replays r join replay_jobs q on q.replay_id = r.id
+             where r.id = $1 and r.state = 'cancelled' and q.result = 'sending' and x.id = q.rejection_id
+               and x.retried_at = q.retried_at",
+        )
+        .bind(id)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(ledger_error)
     }
 }
 

@@ -475,7 +475,7 @@ pub struct Replay {
     pub matched: i64,
     /// How many of them are `pending`, `sent`, `skipped` (gone elsewhere meanwhile), or in the state they came to. Refused
     /// messages are `sending` while they are published, then `taken` (as a job that is new or was there already) or
-    /// `refused` again, or `gone` where they were pruned or erased.
+    /// `refused` again, `failed` where RabbitMQ does not take them, or `gone` where they were pruned or erased.
     pub results: BTreeMap<String, i64>,
     /// When it began.
     pub created_at: DateTime<Utc>,

@@ -275,10 +275,12 @@ async fn what_the_broker_had_and_does_not_take_back_holds_up_no_other() {
     stage.finish().await;
 }
 
-/// As a kill between the mark and the broker's confirm leaves the only message of replay 1.
+/// As a kill between the mark and the broker's confirm leaves the only message of replay 1. Takes a second.
 async fn hand_out(stage: &Stage) {
-    stage.db.execute("update rejections set retried_at = now() where id = 1").await;
-    let marked = "update replay_jobs set result = 'sending', at = now(), retried_at = x.retried_at from rejections x where x.id = 1";
+    let marked = "with held as materialized (select id from replays where id = 1 for update),
+        slept as materialized (select id from held where pg_sleep(1) is not null),
+        taken as (update rejections x set retried_at = now() from slept where x.id = 1)
+        update replay_jobs set result = 'sending', at = now(), retried_at = now() from slept where replay_id = slept.id";
     assert_eq!(stage.db.execute(marked).await, 1);
 }
 
@@ -290,8 +292,13 @@ async fn what_a_cancelled_retry_did_not_publish_can_be_chosen_again() {
     let choice = RetryChoice { ids: vec![1], ..RetryChoice::default() };
     let order = RetryOrder { choice: choice.clone(), rate: 1.0, canary: 0 };
     let (id, _) = store.begin_retry(&by, &order).await.unwrap().unwrap();
-    hand_out(&stage).await;
-    store.control_replay(&by, id, Control::Cancel).await.unwrap();
+    // Just when it is being handed out.
+    let cancel = async {
+        let asleep = "pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";
+        becomes("the hand-out", 1, async || stage.db.count(asleep).await).await;
+        store.control_replay(&by, id, Control::Cancel).await.unwrap();
+    };
+    tokio::join!(hand_out(&stage), cancel);
     assert_eq!(store.preview_retry(&choice).await.unwrap().matched, 1, "nobody has published it");
     // It was on its way after all.
     store.retried(&[Retried { replay: id, position: 1, taken: true, job: None }]).await.unwrap();

@@ -349,8 +349,9 @@ pub trait Upkeep: Send + Sync + 'static {
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>>;
     /// What is parked for limiters and accounts, a row for each number and account.
     fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>>;
-    /// Sends jobs of the replay that is due first again, at most `limit`. False where none is due.
-    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>>;
+    /// Sends jobs of the replay that is due first again, at most `limit`. False where none is due. They are due at
+    /// `now`, and a new expiry counts from then: what reads both is the daemon's clock, and not Postgres'.
+    fn replay(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<bool, LedgerError>>;
     /// The next refused messages of the replay that is due first, at most `limit`; `None` where none is due. What was
     /// handed out and not confirmed for `patience` is handed out again.
     fn retries(&self, patience: Duration, limit: u32) -> Boxed<'_, Result<Option<Vec<Retry>>, LedgerError>>;

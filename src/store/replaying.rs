@@ -6,13 +6,14 @@ use sqlx::Row;
 use super::connect::Store;
 use super::error::ledger_error;
 use crate::dispatch::ports::LedgerError;
+use crate::domain::job::Timestamp;
 
 impl Store {
     /// Sends jobs of the replay that is due first, at most `limit`. False where none is due.
     ///
     /// A job goes only if it still is where it was when it was chosen, so that two replays over the same
     /// jobs send once. What was missed while nobody carried it out is not made up for, but for a second's worth.
-    pub(super) async fn replay_step(&self, limit: u32) -> Result<bool, LedgerError> {
+    pub(super) async fn replay_step(&self, now: Timestamp, limit: u32) -> Result<bool, LedgerError> {
         let due = sqlx::query(
             "with replay as (
                  select id, rate, canary, canary_state, expires_in,
@@ -30,9 +31,9 @@ impl Store {
                  ) as p
              ), moved as (
                  update jobs j
-                 set state = 'waiting', wait_reason = 'replay', due_at = now(), on_room = false,
+                 set state = 'waiting', wait_reason = 'replay', due_at = $2, on_room = false,
                      attempts_base = j.attempts, updated_at = now(),
-                     expires_at = case when p.expires_in is null then j.expires_at else now() + p.expires_in end
+                     expires_at = case when p.expires_in is null then j.expires_at else $2 + p.expires_in end
                  from picked p
                  where j.id = p.job_id and j.state = p.from_state and j.requests = p.requests and j.mobile <> ''
                  returning j.id
@@ -52,6 +53,7 @@ impl Store {
              select id from replay",
         )
         .bind(f64::from(limit))
+        .bind(now)
         .fetch_optional(&self.pool)
         .await
         .map_err(ledger_error)?;

@@ -399,8 +399,8 @@ impl Upkeep for Store {
         Box::pin(self.parked_rows())
     }
 
-    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
-        Box::pin(self.replay_step(limit))
+    fn replay(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+        Box::pin(self.replay_step(now, limit))
     }
 
     fn retries(&self, patience: Duration, limit: u32) -> Boxed<'_, Result<Option<Vec<Retry>>, LedgerError>> {

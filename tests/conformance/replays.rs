@@ -23,7 +23,7 @@ async fn failed(pg: &Pg, id: &str) {
 /// Every replay sends what it may send now: one that had nothing to send is due again after 200 ms.
 async fn step(pg: &Pg) {
     for _ in 0..20 {
-        pg.upkeep.replay(100).await.unwrap();
+        pg.upkeep.replay(pg.now(), 100).await.unwrap();
         tokio::time::sleep(Duration::from_millis(15)).await;
     }
 }
@@ -123,7 +123,7 @@ pub async fn a_replay_keeps_its_pace_and_its_end(pg: Pg) {
     step(&pg).await;
     assert_eq!(seen(&pg, id).await, "running, none: pending 2, sent 1");
     pg.look.control_replay(id, Control::Pause).await;
-    assert!(!pg.upkeep.replay(100).await.unwrap());
+    assert!(!pg.upkeep.replay(pg.now(), 100).await.unwrap());
     pg.look.control_replay(id, Control::Resume).await;
     step(&pg).await;
     assert_eq!(seen(&pg, id).await, "running, none: pending 1, sent 2");
@@ -143,4 +143,14 @@ pub async fn what_has_expired_needs_a_new_expiry(pg: Pg) {
     let soon = pg.now() + chrono::Duration::seconds(300);
     assert!(pg.upkeep.expire(soon, 10).await.unwrap().is_empty());
     assert_eq!(released(&pg).await, ["late"]);
+}
+
+/// The daemon's clock may be an hour away from Postgres': by which it is due, and until when, is read on that clock.
+pub async fn a_replayed_job_is_due_by_the_clock_that_releases_it(pg: Pg) {
+    failed(&pg, "a").await;
+    let hour = chrono::Duration::hours(1);
+    let clock = pg.now() - hour;
+    pg.look.begin_replay(order(&[State::Failed])).await.unwrap();
+    pg.upkeep.replay(clock, 100).await.unwrap();
+    assert_eq!(ids(&pg.upkeep.release_due(clock, 100).await.unwrap()), ["a"]);
 }

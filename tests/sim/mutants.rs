@@ -344,7 +344,7 @@ impl Upkeep for Lazy {
         self.inner.resume(account)
     }
 
-    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+    fn replay(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
         match self.mutant {
             Mutant::ForgetCanary => {
                 let mut tables = self.world.tables();
@@ -354,7 +354,7 @@ impl Upkeep for Lazy {
             Mutant::ReplayTwice => self.forget_sent(),
             _ => {}
         }
-        self.inner.replay(limit)
+        self.inner.replay(now, limit)
     }
 
     fn retries(&self, patience: Duration, limit: u32) -> Boxed<'_, Result<Option<Vec<Retry>>, LedgerError>> {

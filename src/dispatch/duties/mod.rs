@@ -62,9 +62,10 @@ impl Duties {
         duties.add(tempo.lost / 4, desk, move |desk| {
             let stands_still = looked.act(|pacer, _| {
                 pacer.look_for_parked();
-                pacer.circuit.is_open()
+                pacer.circuit.is_open() && !pacer.is_empty()
             });
-            // What was released stands behind what waits for the gateway: more copies would only add to it.
+            // What was released stands behind what waits for the gateway: more copies would only add to it. Where
+            // nothing waits for it, nothing stands before them, and one of them must probe.
             async move { if stands_still { Ok(()) } else { release::lost(&desk).await } }
         });
         duties.add(tempo.expire, desk, |desk| async move { expire::once(&desk).await });

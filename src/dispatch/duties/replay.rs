@@ -10,7 +10,7 @@ const STEPS: u32 = 50;
 /// Sends what is due of each replay.
 pub(super) async fn once(desk: &Desk) -> Result<(), LedgerError> {
     for _ in 0..STEPS {
-        if !desk.ports.upkeep.replay(BATCH).await? {
+        if !desk.ports.upkeep.replay(desk.now(), BATCH).await? {
             break;
         }
     }

@@ -267,11 +267,11 @@ impl Upkeep for Postgres {
     }
 
     /// Where there is no replay there is nothing to ask, and no story is changed by it.
-    fn replay(&self, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
+    fn replay(&self, clock: Timestamp, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {
         Box::pin(async move {
             match self.replays() {
                 0 => Ok(false),
-                _ => self.statement("replay", move |tables, now| Ok(tables.replay_step(limit, now))).await,
+                _ => self.statement("replay", move |tables, now| Ok(tables.replay_step(limit, clock, now))).await,
             }
         })
     }

@@ -109,8 +109,8 @@ impl Tables {
         (replay.state, replay.due_at) = (state, now);
     }
 
-    /// `replay_step`.
-    pub fn replay_step(&mut self, limit: u32, now: Timestamp) -> bool {
+    /// `replay_step`, for a process whose clock says `clock`.
+    pub fn replay_step(&mut self, limit: u32, clock: Timestamp, now: Timestamp) -> bool {
         let due = |replay: &&mut ReplayRow| replay.state == "running" && replay.due_at <= now;
         let Some(replay) = self.replays.iter_mut().filter(due).min_by_key(|replay| replay.due_at) else { return false };
         let late = ((now - replay.due_at).num_milliseconds() as f64 / 1_000.0).min(1.0);
@@ -123,10 +123,10 @@ impl Tables {
             let found = self.jobs.get_mut(&row.job).filter(there);
             (row.result, row.at) = (if found.is_some() { "sent" } else { "skipped" }, Some(now));
             let Some(job) = found else { continue };
-            job.go(State::Waiting, (Some(WaitReason::Replay), Some(now), false), now);
+            job.go(State::Waiting, (Some(WaitReason::Replay), Some(clock), false), now);
             (job.attempts_base, job.suppressed) = (job.attempts, false);
             if let Some(expires_in) = replay.expires_in {
-                std::sync::Arc::make_mut(&mut job.job).expires_at = Some(now + expires_in);
+                std::sync::Arc::make_mut(&mut job.job).expires_at = Some(clock + expires_in);
             }
             moved += 1;
             self.seen.insert("replayed");

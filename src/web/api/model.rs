@@ -83,6 +83,51 @@ pub struct WholeJob {
     pub replies: Vec<Reply>,
     /// The replays that chose it, in order.
     pub replays: Vec<JobReplay>,
+    /// What happened to it, in order, in words.
+    pub story: Vec<Told>,
+    /// What comes next, by itself or by somebody's hand.
+    pub next: Next,
+}
+
+/// Something that happened to a job.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Told {
+    /// When; of a wait, when it began.
+    pub at: DateTime<Utc>,
+    /// `published`, `received`, `waited`, `request`, `receipt`, `reply`, `replay`, `operation` or `state`.
+    pub event: &'static str,
+    /// In words.
+    pub text: String,
+    /// The gateway's code.
+    pub code: Option<i64>,
+    /// What the code says.
+    pub meaning: Option<InBoth>,
+    /// What to do about it.
+    pub cure: Option<InBoth>,
+}
+
+/// What comes next for a job.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Next {
+    /// In words: what it waits for and why.
+    pub text: String,
+    /// When it goes on by itself, where that is known.
+    pub until: Option<DateTime<Utc>>,
+    /// How many jobs go before it, counted up to a million; null where it stands in no line.
+    pub ahead: Option<i64>,
+    /// What to do about the cause.
+    pub cure: Option<InBoth>,
+    /// What an operator can type.
+    pub commands: Vec<String>,
+}
+
+/// Words in both languages.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct InBoth {
+    /// 中文
+    pub zh: String,
+    /// English.
+    pub en: String,
 }
 
 /// A request to the gateway.
@@ -570,23 +615,6 @@ impl JobFacts {
         self.mobile = masked(&self.mobile);
         self.content = self.content.as_deref().map(length);
         self.variables = self.variables.as_ref().map(|values| values.iter().map(|value| length(value)).collect());
-    }
-}
-
-impl WholeJob {
-    /// What a viewer may see.
-    pub fn mask(&mut self) {
-        let veil = Veil::over(&self.facts.mobile);
-        self.attempts.iter_mut().for_each(|attempt| veil.words(&mut attempt.message));
-        self.receipts.iter_mut().for_each(|receipt| veil.words(&mut receipt.message));
-        self.facts.mask();
-        for receipt in &mut self.receipts {
-            receipt.mobile = receipt.mobile.as_deref().map(masked);
-        }
-        for reply in &mut self.replies {
-            reply.mobile = masked(&reply.mobile);
-            reply.content = length(&reply.content);
-        }
     }
 }
 

@@ -560,14 +560,41 @@ pub struct ReplayJobPage {
 
 /// Failed jobs, or refused messages, that are to be sent again.
 #[derive(ToSchema)]
+#[serde(untagged)]
+pub enum ReplayOrder {
+    /// Jobs.
+    Jobs(JobReplayOrder),
+    /// Refused messages.
+    Rejections(RejectionReplayOrder),
+}
+
+/// Refused messages that are to be published again, as a replay.
+#[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ReplayOrder {
-    /// Which jobs; at least one condition.
-    pub filter: Option<ReplayFilter>,
-    /// Which refused messages, in place of `filter`; at least one condition.
-    pub rejections: Option<RetryFilter>,
-    /// Also those refused messages that were published again before.
+pub struct RejectionReplayOrder {
+    /// Which; at least one condition.
+    pub rejections: RetryFilter,
+    /// Also those that were published again before.
     pub again: Option<bool>,
+    /// Only say what would be done.
+    pub dry_run: Option<bool>,
+    /// How fast, `N/s`, `N/m`, `N/h` or `N/d`; `100/s` where it is left out.
+    #[schema(example = "10/s", pattern = "^[0-9]+/[smhd]$")]
+    pub rate: Option<String>,
+    /// So many go first; the others only once none of those was refused again.
+    #[schema(maximum = 100000)]
+    pub canary: Option<u32>,
+    /// In your own words; kept with the replay and in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Failed jobs that are to be sent again.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobReplayOrder {
+    /// Which jobs; at least one condition.
+    pub filter: ReplayFilter,
     /// Only say what would be done.
     pub dry_run: Option<bool>,
     /// How fast, `N/s`, `N/m`, `N/h` or `N/d`; `100/s` where it is left out.

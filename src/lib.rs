@@ -50,7 +50,7 @@
 //! | the API | [`web::api`], and `app/api.rs` for what stands behind it |
 //! | what operators do to rows | `store/operate`, `store/replaying.rs` and `store/retrying.rs` for what follows |
 //! | a periodic duty | `dispatch::duties`, a file each |
-//! | what `jobs show` tells of a job | [`explain`] |
+//! | what `jobs show` and the API tell of a job | [`explain`] |
 //! | what anybody may see of a job | [`domain::privacy`] |
 //! | what systemd is told | [`systemd`] |
 //! | alerts, dashboards, runbook, deployment | `deploy/` |

@@ -11,6 +11,7 @@ FUZZ=$LOCAL/fuzz
 BIN=${CARGO_TARGET_DIR:-$ROOT/target}/debug/dispatcher
 VENV=$ROOT/target/fuzz
 API=
+RESTOCK=
 
 # Kept between runs.
 install_schemathesis() {
@@ -50,6 +51,7 @@ simulator_ready() { curl -fsS -m 2 -o /dev/null "http://127.0.0.1:$SIMULATOR_POR
 dispatcher_ready() { curl -fsS -m 2 -o /dev/null "http://127.0.0.1:$ADMIN_PORT/readyz" 2>/dev/null; }
 
 stop() {
+    [ -z "$RESTOCK" ] || kill "$RESTOCK" 2>/dev/null || true
     stop_recorded "$FUZZ/dispatcher.pid" dispatcher 30
     stop_recorded "$FUZZ/simulator.pid" simulator 10
 }
@@ -92,6 +94,18 @@ settled() {
     [ "$open" = 0 ]
 }
 
+# One request with a wide filter withdraws every job that waits, or ends every doubt. They are put back all the while, so
+# that requests for a single one find some.
+restock() {
+    while sleep 1; do
+        psql -X -q "$FUZZ_DATABASE_URL" -c "
+            update jobs set state = 'waiting', wait_reason = 'scheduled', due_at = not_before
+            where state = 'cancelled' and not_before is not null and id like 'fuzz-%';
+            update jobs set state = 'in_doubt', code = null, message = null, smsid = null
+            where state in ('failed', 'accepted') and id like 'fuzz-%'" >/dev/null 2>&1 || true
+    done
+}
+
 # Which requests of the description were never answered with a 2xx: the fuzzing did not get behind them.
 successes() {
     "$VENV/bin/python" - "$FUZZ/run.har" "$FUZZ/openapi.json" <<'PYTHON'
@@ -132,6 +146,8 @@ main() {
     start
     populate
     curl -fsS -m 10 -o "$FUZZ/openapi.json" -H "Authorization: Bearer $TOKEN" "$API/openapi.json"
+    restock &
+    RESTOCK=$!
     # It keeps notes where it runs.
     cd "$FUZZ"
     # An account that is paused by chance, or a job that is no job, is no fault: only what the description does not

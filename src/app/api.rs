@@ -9,19 +9,24 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use chrono::SecondsFormat;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
-use self::shown::{attempt, job, job_filter, job_replay, receipt, rejection, replay, replayed_job, reply, suppression};
+use self::shown::{
+    attempt, job, job_filter, job_replay, next, receipt, rejection, replay, replayed_job, reply, suppression, told,
+};
 use super::parts;
 use super::reload::{Asking, Silent};
 use crate::broker::{JobPublisher, Message};
 use crate::config::{self, Config};
 use crate::dispatch::ports::{Boxed, LedgerError, Upkeep};
-use crate::domain::job::Job;
+use crate::domain::job::{Job, Timestamp};
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
+use crate::domain::privacy::without_numbers;
+use crate::explain::{self, Manner};
 use crate::store::Store;
 use crate::store::operate::{Acted, Control, Controlled, JobAct, Operator, ReplayOrder, RetryChoice, RetryOrder, Via};
 use crate::store::query::{JobFilter, RejectionFilter};
@@ -59,6 +64,9 @@ struct Known {
     rules: Arc<Rules>,
     accounts: Vec<String>,
     drain: Duration,
+    max_attempts: u32,
+    /// Jobs a second, of each account.
+    rates: BTreeMap<String, f64>,
 }
 
 impl Known {
@@ -67,7 +75,15 @@ impl Known {
             rules: Arc::new(parts::rules(config)),
             accounts: config.accounts.keys().cloned().collect(),
             drain: config.drain_timeout,
+            max_attempts: config.retry.max_attempts,
+            rates: config.accounts.iter().map(|(name, account)| (name.clone(), account.rate.each_second())).collect(),
         }
+    }
+
+    /// How the story of a job of `account` is told.
+    fn manner(&self, account: &str) -> Manner {
+        let show = |at: Timestamp| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        Manner { max_attempts: self.max_attempts, rate: self.rates.get(account).copied(), show }
     }
 }
 
@@ -158,27 +174,33 @@ impl Backend for Daemon {
         })
     }
 
-    fn job(&self, id: String) -> Answer<'_, model::WholeJob> {
-        let store = self.store.clone();
+    fn job(&self, id: String, full: bool) -> Answer<'_, model::WholeJob> {
+        let (store, known) = (self.store.clone(), self.known());
         self.postgres.apart(async move {
-            let found = store.find_job(&id).await?.ok_or_else(no_job)?;
-            let model::Job { facts, attempts } = job(found);
+            let mut dossier = store.dossier(&id).await?.ok_or_else(no_job)?;
+            if !full {
+                dossier.mask();
+            }
+            let story = explain::story(&dossier, &known.manner(&dossier.job.account));
+            let model::Job { facts, attempts } = job(dossier.job);
             Ok(model::WholeJob {
                 facts,
                 attempts_spent: attempts,
-                attempts: store.list_attempts(&id).await?.into_iter().map(attempt).collect(),
-                receipts: store.job_receipts(&id).await?.into_iter().map(receipt).collect(),
-                replies: store.job_replies(&id).await?.into_iter().map(reply).collect(),
-                replays: store.job_replays(&id).await?.into_iter().map(job_replay).collect(),
+                attempts: dossier.attempts.into_iter().map(attempt).collect(),
+                receipts: dossier.receipts.into_iter().map(receipt).collect(),
+                replies: dossier.replies.into_iter().map(reply).collect(),
+                replays: dossier.replays.into_iter().map(job_replay).collect(),
+                story: story.events.into_iter().map(told).collect(),
+                next: next(story.next),
             })
         })
     }
 
-    fn note_search(&self, act: Act, mobile: Mobile) -> Answer<'_, ()> {
+    fn note_search(&self, act: Act, mobile: Mobile, found: usize) -> Answer<'_, ()> {
         let store = self.store.clone();
         self.postgres.apart(async move {
             let target = serde_json::json!({ "mobile": mobile.to_string() });
-            Ok(store.note(&operator(act), "search", &target, 0).await?)
+            Ok(store.note(&operator(act), "search", &target, found as i64).await?)
         })
     }
 
@@ -411,7 +433,9 @@ pub(super) fn tokens(config: &Config) -> Tokens {
 }
 
 fn operator(act: Act) -> Operator {
-    Operator { actor: act.actor, via: Via::Api, reason: act.reason }
+    // Viewers read it.
+    let reason = act.reason.as_deref().map(without_numbers);
+    Operator { actor: act.actor, via: Via::Api, reason }
 }
 
 fn no_replay() -> Trouble {

@@ -1,5 +1,7 @@
 //! `dispatcher accounts`: list, pause, resume.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -126,12 +128,9 @@ async fn know(store: &Store, config: &Config, name: &str) -> anyhow::Result<()> 
     if known.iter().any(|info| info.name == name) {
         return Ok(());
     }
-    match known
-        .iter()
-        .map(|info| info.name.as_str())
-        .chain(config.accounts.keys().map(String::as_str))
-        .collect::<Vec<_>>()
-    {
+    let known = known.iter().map(|info| info.name.as_str());
+    let names: BTreeSet<&str> = known.chain(config.accounts.keys().map(String::as_str)).collect();
+    match Vec::from_iter(names) {
         names if names.is_empty() => bail!("there is no account yet: write [accounts.NAME] into the configuration"),
         names => bail!("there is no account of this name: name one of {}", names.join(", ")),
     }

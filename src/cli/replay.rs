@@ -14,7 +14,7 @@ use super::table::{Table, clean};
 use super::{connect, output, when, who};
 use crate::config::Config;
 use crate::domain::codes::meaning;
-use crate::domain::rate::{Rate, parse_duration};
+use crate::domain::rate::Rate;
 use crate::domain::replay;
 use crate::store::Store;
 use crate::store::operate::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview, ReplayedJob};
@@ -57,7 +57,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     canary: u32,
     /// A new expiry for each job, so long after it is sent again
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = replay::expires_in)]
     expires_in: Option<Duration>,
     /// Why, for whoever looks at it later
     #[arg(long, value_name = "TEXT")]
@@ -151,6 +151,9 @@ async fn begin(args: ReplayArgs, config: &Config, as_json: bool) -> anyhow::Resu
         return output::json(&Begun { id, dry_run: args.dry_run, found: ReplayPreview { matched, ..found } });
     }
     output::line(&preview(&found))?;
+    if found.matched == 0 && args.jobs.filter().states.is_empty() {
+        output::line("\nonly failed jobs are chosen; --state names others: in_doubt, expired or cancelled")?;
+    }
     match begun {
         Some((id, matched)) => output::line(&format!(
             "\nreplay {id} has begun: {matched} jobs at up to {}/s; see `dispatcher replay show {id}`",
@@ -261,7 +264,7 @@ async fn jobs(store: &Store, shown: Shown, as_json: bool) -> anyhow::Result<()> 
 
 fn jobs_table(jobs: &[ReplayedJob]) -> String {
     let zone = jobs.iter().find_map(|job| job.at).map(when::zone).unwrap_or_default();
-    let mut table = Table::new(&["POSITION", "ID", "FROM", "RESULT", "CODE", &format!("SENT ({zone})")]);
+    let mut table = Table::new(&["POSITION", "ID", "FROM", "RESULT", "CODE", &format!("AT ({zone})")]);
     for job in jobs {
         table.row([
             job.position.to_string(),

@@ -100,12 +100,12 @@ fn table(suppressions: &[SuppressionInfo]) -> String {
 }
 
 fn say(mobile: Mobile, suppressed: bool, changed: bool, as_json: bool) -> anyhow::Result<()> {
-    let state = if suppressed { "suppressed" } else { "not suppressed" };
+    let (state, was) = if suppressed { ("suppressed", "already") } else { ("not suppressed", "before, either") };
     match (as_json, changed) {
         (true, _) => {
             output::json(&json!({ "mobile": mobile.to_string(), "suppressed": suppressed, "changed": changed }))
         }
         (false, true) => output::line(&format!("{mobile} is {state} now")),
-        (false, false) => output::line(&format!("{mobile} was {state} already")),
+        (false, false) => output::line(&format!("{mobile} was {state} {was}")),
     }
 }

@@ -2,11 +2,13 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use crate::domain::privacy::without_numbers;
 use crate::store::operate::{Operator, Via};
 
 /// The system's user, by the process' user id: an environment variable could say anything. Who became root
-/// by sudo stands beside it, as sudo says.
+/// by sudo stands beside it, as sudo says. Numbers in the reason are masked: viewers read it.
 pub(super) fn operator(reason: Option<String>) -> Operator {
+    let reason = reason.as_deref().map(without_numbers);
     Operator { actor: user(std::env::var("SUDO_USER").ok()), via: Via::Cli, reason }
 }
 

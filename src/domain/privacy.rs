@@ -9,6 +9,23 @@ pub fn masked(mobile: &str) -> String {
     Mobile::parse_any(mobile).map_or_else(|_| "****".into(), |mobile| mobile.to_string())
 }
 
+/// Words that people wrote, with every number in them masked. Longer runs of digits are no numbers: smsids, tickets.
+pub fn without_numbers(words: &str) -> String {
+    let mut shown = String::with_capacity(words.len());
+    let mut rest = words;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(start);
+        let (digits, behind) = from.split_at(from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len()));
+        shown.push_str(before);
+        match Mobile::parse(digits) {
+            Ok(mobile) => shown.push_str(&mobile.to_string()),
+            Err(_) => shown.push_str(digits),
+        }
+        rest = behind;
+    }
+    shown + rest
+}
+
 /// A text by its length.
 pub fn length(text: &str) -> String {
     format!("[{} characters]", text.chars().count())
@@ -74,6 +91,14 @@ mod tests {
         assert_eq!(json(r#"{"to":"+8613800138000"}"#).unwrap(), r#"{"to":"+86138****8000"}"#);
         assert_eq!(json(r#"{"to":13800138000}"#), None);
         assert_eq!(json(r#"{"order":7}"#).unwrap(), r#"{"order":7}"#);
+    }
+
+    #[test]
+    fn words_lose_their_numbers() {
+        let words = "13800138000 called, +8613900139000 too; ticket 4711, smsid 17954928099424322343，14位";
+        let shown = "138****8000 called, +139****9000 too; ticket 4711, smsid 17954928099424322343，14位";
+        assert_eq!(without_numbers(words), shown);
+        assert_eq!(without_numbers("退订"), "退订");
     }
 
     #[test]

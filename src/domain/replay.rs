@@ -1,12 +1,18 @@
 //! What may be replayed: sent again by an operator, with a fresh budget of attempts.
 
+use std::time::Duration;
+
 use super::job::State;
+use super::rate::parse_duration;
 
 /// Jobs a second, where nobody says otherwise. The limits of numbers and accounts hold besides.
 pub const RATE: u32 = 100;
 
 /// The most jobs of a canary.
 pub const MAX_CANARY: u32 = 100_000;
+
+/// The shortest new expiry.
+const MIN_EXPIRY: Duration = Duration::from_secs(1);
 
 /// States whose jobs may be sent again. Those after the first are taken only where they are named:
 /// a job in doubt may have been sent, and the others were not wanted any more.
@@ -47,9 +53,26 @@ pub fn states(named: &[State], has_expiry: bool) -> Result<Vec<State>, String> {
     Ok(if named.is_empty() { vec![State::Failed] } else { named.to_vec() })
 }
 
+/// A new expiry: so long after a job is sent again.
+///
+/// # Errors
+/// When it is no duration, or none that a job could be sent in; in words for a person.
+pub fn expires_in(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        length if length < MIN_EXPIRY => Err(format!("`{text}` leaves no time to send: write 1s or more, such as 2h")),
+        length => Ok(length),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_expiry_leaves_time_to_send() {
+        assert_eq!(expires_in("1s"), Ok(Duration::from_secs(1)));
+        assert!(expires_in("0s").is_err() && expires_in("999ms").is_err() && expires_in("soon").is_err());
+    }
 
     #[test]
     fn only_failed_jobs_unless_others_are_named() {

@@ -55,6 +55,23 @@ pub enum What {
     State,
 }
 
+impl What {
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            What::Published => "published",
+            What::Received => "received",
+            What::Waited => "waited",
+            What::Request => "request",
+            What::Receipt => "receipt",
+            What::Reply => "reply",
+            What::Replay => "replay",
+            What::Operation => "operation",
+            What::State => "state",
+        }
+    }
+}
+
 impl Event {
     fn new(at: Timestamp, event: What, text: impl Into<String>) -> Event {
         Event { at, event, text: text.into(), code: None, meaning: None, cure: None }
@@ -71,7 +88,7 @@ pub(super) fn events(dossier: &Dossier) -> Vec<Event> {
     let mut events: Vec<Event> =
         job.published_at.map(|at| Event::new(at, What::Published, "published")).into_iter().collect();
     events.push(Event::new(job.created_at, What::Received, "received"));
-    events.extend(waits(job, attempts));
+    events.extend(waits(job, attempts, replays));
     events.extend(attempts.iter().map(request));
     events.extend(receipts.iter().map(receipt));
     events.extend(replies.iter().map(reply));
@@ -93,9 +110,10 @@ pub(super) fn state(job: &JobInfo) -> String {
 
 /// The waits that are over: before the first request, and between two. Rows keep no reason for them, but
 /// what came before says it.
-fn waits(job: &JobInfo, attempts: &[AttemptInfo]) -> Vec<Event> {
+fn waits(job: &JobInfo, attempts: &[AttemptInfo], replays: &[JobReplay]) -> Vec<Event> {
     let mut waits = Vec::new();
-    let mut since = Some((job.created_at, before_first(job)));
+    let first = attempts.first().map(|attempt| attempt.started_at);
+    let mut since = Some((job.created_at, before_first(job, first.is_some_and(|at| was_replayed(replays, at)))));
     for attempt in attempts {
         if let Some((began, why)) = since
             && attempt.started_at - began >= NOTABLE
@@ -109,7 +127,15 @@ fn waits(job: &JobInfo, attempts: &[AttemptInfo]) -> Vec<Event> {
     waits
 }
 
-fn before_first(job: &JobInfo) -> &'static str {
+/// Somebody had it sent again before that: it had expired, or was withdrawn.
+fn was_replayed(replays: &[JobReplay], before: Timestamp) -> bool {
+    replays.iter().any(|replay| replay.result != "skipped" && replay.at.is_some_and(|at| at <= before))
+}
+
+fn before_first(job: &JobInfo, was_replayed: bool) -> &'static str {
+    if was_replayed {
+        return "it was not sent, until somebody had it sent again";
+    }
     match job.not_before.is_some_and(|at| at > job.created_at) {
         true => "for its not_before, and its turn at the limiters",
         false => "for its turn at the limiters, or for its account while that was paused",
@@ -205,6 +231,7 @@ fn replay(replay: &JobReplay) -> Event {
         ("pending", "running") => format!("chosen while {from}, its turn has not come"),
         ("pending", "cancelled") => format!("chosen while {from}, not sent again: the replay was cancelled"),
         ("pending", _) => format!("chosen while {from}, not sent again yet: the replay is {state}"),
+        ("sent", "cancelled") => "sent again, before the replay was cancelled".into(),
         ("sent", _) => "sent again, no outcome yet".into(),
         ("skipped", _) => format!("not sent again: it was no longer {from} as when it was chosen"),
         (ended, _) => format!("sent again: {ended}"),
@@ -214,8 +241,13 @@ fn replay(replay: &JobReplay) -> Event {
 }
 
 fn deed(deed: &Deed) -> Event {
-    let Deed { at, actor, via, action, reason } = deed;
-    let told = format!("{action} by {actor} ({via}){}", quoted(reason.as_deref()));
+    let Deed { at, actor, via, action, sent, reason } = deed;
+    let what = match sent {
+        Some(true) => " as sent",
+        Some(false) => " as not sent",
+        None => "",
+    };
+    let told = format!("{action}{what} by {actor} ({via}){}", quoted(reason.as_deref()));
     Event::new(*at, What::Operation, told)
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::event::lasting;
 use super::{Cure, Manner, code_in_words, cure};
 use crate::domain::job::{State, Timestamp, WaitReason};
-use crate::store::query::{AccountInfo, Ahead, Dossier, JobInfo};
+use crate::store::query::{AccountInfo, Ahead, Dossier, JobInfo, JobReplay};
 
 /// What comes next.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +37,9 @@ pub(super) fn next(dossier: &Dossier, manner: &Manner) -> Next {
     let job = &dossier.job;
     let id = argument(&job.id);
     let Some(state) = State::parse(&job.state) else { return Next::of("this version does not know the state") };
+    if let Some(open) = open_replay(dossier, state) {
+        return replayed(job, open);
+    }
     match state {
         State::Waiting => waiting(dossier, manner).command(format!("dispatcher jobs cancel {id}")),
         State::Queued => Next::of("it is with RabbitMQ and is submitted when its turn comes")
@@ -44,6 +47,9 @@ pub(super) fn next(dossier: &Dossier, manner: &Manner) -> Next {
             .command(format!("dispatcher jobs cancel {id}")),
         State::Submitting => submitting(job, manner),
         State::InDoubt => in_doubt(dossier, manner, &id),
+        State::Accepted if job.smsid.is_none() => {
+            Next::of("nothing: it was resolved as sent without ihuyi's smsid, so no receipt finds it")
+        }
         State::Accepted => Next::of("a receipt of ihuyi, where receipts are set up, makes it delivered or undelivered"),
         State::Delivered => Next::of("nothing: it was delivered"),
         State::Undelivered => {
@@ -55,6 +61,25 @@ pub(super) fn next(dossier: &Dossier, manner: &Manner) -> Next {
         State::Cancelled => Next::of("nothing: it was withdrawn before it was sent")
             .command(format!("dispatcher replay --state cancelled {}", option(&job.id))),
     }
+}
+
+/// The replay that is to send the job again, as long as it is where that one chose it.
+fn open_replay(dossier: &Dossier, state: State) -> Option<&JobReplay> {
+    let open = |replay: &&JobReplay| matches!(replay.state.as_str(), "running" | "paused");
+    let chosen = |replay: &&JobReplay| replay.result == "pending" && replay.from == state.as_str();
+    dossier.replays.iter().filter(open).find(chosen)
+}
+
+fn replayed(job: &JobInfo, JobReplay { replay, state, .. }: &JobReplay) -> Next {
+    let (text, steer) = match state.as_str() {
+        "paused" => {
+            (format!("replay {replay} chose it and is paused: it is sent again once that is resumed"), "resume")
+        }
+        _ => (format!("replay {replay} chose it and sends it again in its turn"), "pause"),
+    };
+    Next { cure: cure(job.code, &job.account), ..Next::of(text) }
+        .command(format!("dispatcher replay show {replay}"))
+        .command(format!("dispatcher replay {steer} {replay}"))
 }
 
 fn waiting(dossier: &Dossier, manner: &Manner) -> Next {
@@ -70,6 +95,9 @@ fn waiting(dossier: &Dossier, manner: &Manner) -> Next {
         reason => Next::of(due(job, reason, manner)),
     };
     let text = match job.expires_at {
+        Some(expires) if job.due_at.is_some_and(|due| due > expires) => {
+            format!("{}, but it expires before that, at {}", next.text, (manner.show)(expires))
+        }
         Some(expires) => format!("{}, unless it expires at {}", next.text, (manner.show)(expires)),
         None => next.text,
     };

@@ -221,6 +221,7 @@ fn what_came_afterwards_is_told() {
         actor: "alice".into(),
         via: "api".into(),
         action: "resolve".into(),
+        sent: Some(true),
         reason: Some("seen in the console".into()),
     };
     let all = Dossier {
@@ -235,11 +236,66 @@ fn what_came_afterwards_is_told() {
         [
             "receipt of ihuyi: not delivered, code 7; “UNDELIV”",
             "the person answered: “[2 characters]”",
-            "resolve by alice (api): “seen in the console”",
+            "resolve as sent by alice (api): “seen in the console”",
         ]
     );
     let json = serde_json::to_value(&story).unwrap();
     assert_eq!((&json["story"][2]["event"], &json["story"][2]["code"]), (&"receipt".into(), &7.into()));
+}
+
+#[test]
+fn what_a_replay_holds_goes_on_by_that() {
+    let pending = |state: &str, from: &str| JobReplay {
+        replay: 7,
+        state: state.into(),
+        actor: "alice".into(),
+        via: "cli".into(),
+        reason: None,
+        created_at: at(1_000),
+        from: from.into(),
+        result: "pending".into(),
+        at: None,
+    };
+    let next = |replay: JobReplay| told(&Dossier { replays: vec![replay], ..dossier(job("failed"), vec![]) }).next;
+    let held = next(pending("paused", "failed"));
+    assert_eq!(held.text, "replay 7 chose it and is paused: it is sent again once that is resumed");
+    assert_eq!(held.commands, ["dispatcher replay show 7", "dispatcher replay resume 7"]);
+    assert_eq!(next(pending("running", "failed")).text, "replay 7 chose it and sends it again in its turn");
+    for over in [pending("done", "failed"), pending("cancelled", "failed"), pending("running", "expired")] {
+        assert!(next(over).text.starts_with("nothing: it is not sent again"));
+    }
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_promised() {
+    let late = JobInfo {
+        due_at: Some(at(9_000)),
+        expires_at: Some(at(5_000)),
+        wait_reason: Some("quiet_hours".into()),
+        ..job("waiting")
+    };
+    let text = told(&dossier(late, vec![])).next.text;
+    assert!(text.contains("but it expires before that, at "), "{text}");
+    let text = told(&dossier(JobInfo { smsid: None, ..job("accepted") }, vec![])).next.text;
+    assert!(text.contains("no receipt finds it"), "{text}");
+}
+
+#[test]
+fn what_expired_did_not_wait_for_its_turn() {
+    let replay = JobReplay {
+        replay: 7,
+        state: "done".into(),
+        actor: "alice".into(),
+        via: "cli".into(),
+        reason: None,
+        created_at: at(8_000),
+        from: "expired".into(),
+        result: "accepted".into(),
+        at: Some(at(9_000)),
+    };
+    let attempts = vec![attempt(1, Some("accepted"), Some(2), "", 9_500)];
+    let story = told(&Dossier { replays: vec![replay], ..dossier(job("accepted"), attempts) });
+    assert!(texts(&story).iter().any(|text| text.ends_with("it was not sent, until somebody had it sent again")));
 }
 
 #[test]

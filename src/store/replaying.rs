@@ -131,7 +131,7 @@ impl Store {
     async fn end_replay(&self, id: i64) -> Result<(), LedgerError> {
         sqlx::query(
             "update replays r
-             set state = 'done', finished_at = now(), updated_at = now(), note = null
+             set state = 'done', finished_at = now(), updated_at = now()
              where r.id = $1 and r.state = 'running'
                and not exists (select from replay_jobs q where q.replay_id = $1 and q.result = 'pending')
                and not exists (select from replay_jobs q where q.replay_id = $1 and q.result = 'sending')

@@ -50,11 +50,11 @@ impl Backend for Empty {
         Box::pin(async { Ok(model::JobPage { jobs: Vec::new(), next_cursor: None }) })
     }
 
-    fn job(&self, _: String) -> Answer<'_, model::WholeJob> {
+    fn job(&self, _: String, _: bool) -> Answer<'_, model::WholeJob> {
         Box::pin(async { Err(Trouble::Missing("no such job".into())) })
     }
 
-    fn note_search(&self, _: Act, _: Mobile) -> Answer<'_, ()> {
+    fn note_search(&self, _: Act, _: Mobile, _: usize) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 

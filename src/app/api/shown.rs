@@ -1,5 +1,7 @@
 //! Rows of Postgres as the API shows them, and its filters as Postgres takes them.
 
+use crate::domain::codes::Words;
+use crate::explain::{Cure, Event, Next};
 use crate::store::operate::{ReplayInfo, ReplayedJob};
 use crate::store::query::{
     AttemptInfo, JobFilter, JobInfo, JobReplay, ReceiptInfo, RejectionSummary, ReplyInfo, SuppressionInfo,
@@ -89,6 +91,21 @@ pub(super) fn reply(info: ReplyInfo) -> model::Reply {
 pub(super) fn job_replay(info: JobReplay) -> model::JobReplay {
     let JobReplay { replay, state, actor, via, reason, created_at, from, result, at } = info;
     model::JobReplay { replay, state, actor, via, reason, created_at, from, result, at }
+}
+
+pub(super) fn told(event: Event) -> model::Told {
+    let Event { at, event, text, code, meaning, cure } = event;
+    let meaning = meaning.map(|Words { zh, en }| model::InBoth { zh: zh.into(), en: en.into() });
+    model::Told { at, event: event.as_str(), text, code, meaning, cure: cure.map(in_both) }
+}
+
+pub(super) fn next(next: Next) -> model::Next {
+    let Next { text, until, ahead, cure, commands } = next;
+    model::Next { text, until, ahead, cure: cure.map(in_both), commands }
+}
+
+fn in_both(cure: Cure) -> model::InBoth {
+    model::InBoth { zh: cure.zh, en: cure.en }
 }
 
 pub(super) fn job_filter(filter: Filter) -> JobFilter {

@@ -30,9 +30,10 @@ Examples:
   dispatcher jobs resolve order-1 --sent --smsid 17000000000000001
   dispatcher jobs resolve order-1 order-2 --not-sent --reason 'not in the console of ihuyi'
   dispatcher jobs resolve --ids doubts.txt --sent
-  dispatcher jobs resolve --since 2026-11-11T02:00:00+08:00 --until 2026-11-11T02:05:00+08:00 --sent --yes
+  dispatcher jobs resolve --since 2026-11-11T10:00:00+08:00 --until 2h --sent --yes
 
-Chosen by flags, it takes --yes: without it you see what would be done. Look the number up in ihuyi's console first: --not-sent sends the message again.";
+Chosen by flags, it takes --yes: without it you see what would be done. Look the number up in
+ihuyi's console first: --not-sent sends the message again.";
 
 #[derive(Debug, Args)]
 struct Which {
@@ -75,7 +76,7 @@ pub(super) struct ResolveArgs {
     #[command(flatten)]
     which: Which,
     /// ihuyi took the message: the job is accepted
-    #[arg(long, required_unless_present = "not_sent", conflicts_with = "not_sent")]
+    #[arg(long, conflicts_with = "not_sent")]
     sent: bool,
     /// ihuyi's id of the message, by which receipts find the job
     #[arg(long, value_name = "X", requires = "sent", conflicts_with = "not_sent")]
@@ -100,6 +101,10 @@ pub(super) async fn cancel(args: CancelArgs, store: &Store, as_json: bool) -> an
 }
 
 pub(super) async fn resolve(args: ResolveArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
+    if !args.sent && !args.not_sent {
+        let problem = "say what you found out: --sent, ihuyi took the message; or --not-sent, it is sent again";
+        return Err(WrongUsage(problem.into()).into());
+    }
     let act = if args.sent { JobAct::Sent(args.smsid.clone()) } else { JobAct::NotSent };
     let chosen = chosen(args.which, &act)?;
     if args.smsid.is_some() && !matches!(&chosen, Chosen::Ids(ids) if ids.len() == 1) {
@@ -136,8 +141,12 @@ async fn many(
     output::line(&format!("jobs      {matched}"))?;
     states.iter().try_for_each(|(state, jobs)| output::line(&format!("{state:<9} {jobs}")))?;
     match yes {
-        true => output::line(&format!("changed   {changed}; the others had gone elsewhere meanwhile")),
-        false => output::line("nothing was changed: add --yes"),
+        true if (changed as i64) < matched => {
+            output::line(&format!("changed   {changed}; the others had gone elsewhere meanwhile"))
+        }
+        true => output::line(&format!("changed   {changed}")),
+        false if matched > 0 => output::line("nothing was changed: add --yes"),
+        false => output::line("nothing was changed"),
     }
 }
 

@@ -1,10 +1,11 @@
 //! `dispatcher jobs list`.
 
 use clap::Args;
+use serde_json::json;
 
-use super::{JobFlags, mask, state};
+use super::{JobFlags, state};
 use crate::cli::table::Table;
-use crate::cli::{output, parse, when};
+use crate::cli::{output, parse, when, who};
 use crate::store::Store;
 use crate::store::query::{Cursor, JobFilter, JobInfo, MAX_PAGE};
 
@@ -15,7 +16,8 @@ Examples:
   dispatcher jobs list --code 4030 --since 7d --limit 1000 --json | jq -r '.[].id'
 
 Times are those of the last change: 2026-11-11T09:30:00+08:00, 2026-11-11, or how long ago: 2h.
-Where there is more, the cursor of the next page is printed on stderr.";
+Where there is more, the cursor of the next page is printed on stderr. A search by number is recorded
+in the table operations, with your name.";
 
 /// Lists jobs, the one that changed last first.
 #[derive(Debug, Args)]
@@ -38,8 +40,12 @@ pub(super) struct ListArgs {
 pub(super) async fn run(args: ListArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
     let filter = JobFilter { limit: args.limit, cursor: args.cursor, ..args.jobs.filter() };
     let mut page = store.list_jobs(&filter).await?;
+    if let Some(mobile) = filter.mobile {
+        let target = json!({ "mobile": mobile.to_string() });
+        store.note(&who::operator(None), "search", &target, page.rows.len() as i64).await?;
+    }
     if !args.full {
-        page.rows.iter_mut().for_each(mask);
+        page.rows.iter_mut().for_each(JobInfo::mask);
     }
     output::list(&page.rows, as_json, table)?;
     output::next_page(page.next.as_ref());

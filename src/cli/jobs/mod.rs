@@ -13,8 +13,7 @@ use clap::{Args, Subcommand};
 
 use super::connect;
 use crate::config::Config;
-use crate::domain::privacy::{Veil, length, masked};
-use crate::store::query::{Dossier, JobInfo};
+use crate::store::query::JobInfo;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,31 +50,6 @@ pub(super) async fn run(args: JobsArgs, config: &Config, as_json: bool) -> anyho
         JobsCommand::Show(args) => show::run(args, &store, config, as_json).await,
         JobsCommand::Cancel(args) => act::cancel(args, &store, as_json).await,
         JobsCommand::Resolve(args) => act::resolve(args, &store, as_json).await,
-    }
-}
-
-/// Replaces number and text by what may be shown to anyone.
-fn mask(job: &mut JobInfo) {
-    let veil = Veil::over(&job.mobile);
-    veil.words(&mut job.message);
-    veil.json(&mut job.metadata);
-    job.mobile = masked(&job.mobile);
-    job.content = job.content.as_deref().map(length);
-    job.variables = job.variables.as_ref().map(|values| values.iter().map(|value| length(value)).collect());
-}
-
-/// The same for all about a job.
-fn mask_all(dossier: &mut Dossier) {
-    let veil = Veil::over(&dossier.job.mobile);
-    dossier.attempts.iter_mut().for_each(|attempt| veil.words(&mut attempt.message));
-    dossier.receipts.iter_mut().for_each(|receipt| veil.words(&mut receipt.message));
-    mask(&mut dossier.job);
-    for receipt in &mut dossier.receipts {
-        receipt.mobile = receipt.mobile.as_deref().map(masked);
-    }
-    for reply in &mut dossier.replies {
-        reply.mobile = masked(&reply.mobile);
-        reply.content = length(&reply.content);
     }
 }
 

@@ -6,7 +6,6 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::mask_all;
 use super::story::tell;
 use crate::cli::{output, when};
 use crate::config::Config;
@@ -54,7 +53,7 @@ pub(super) async fn run(args: ShowArgs, store: &Store, config: &Config, as_json:
         );
     };
     if !args.full {
-        mask_all(&mut dossier);
+        dossier.mask();
     }
     let story = explain::story(&dossier, &manner(config, &dossier.job.account, as_json));
     let Dossier { job, attempts, receipts, replies, replays, .. } = dossier;

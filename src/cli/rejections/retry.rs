@@ -32,13 +32,13 @@ const EXAMPLES: &str = "\
 Examples:
   dispatcher rejections retry 17 --reason 'account added to the configuration'
   dispatcher rejections retry --refused-for unknown_account --since 2h --dry-run
-  dispatcher rejections retry --refused-for unknown_account --since 2h --rate 10/s --canary 5 --reason 'account added'
+  dispatcher rejections retry --refused-for unknown_account --since 2h --rate 10/s --canary 5
 
 The choice is frozen when it begins, and a running daemon carries it out: it is a replay, which
-`dispatcher replay` shows, pauses, resumes and cancels. A crash does not stop it. Each message is judged
-anew, and what is still no valid job is refused anew. What was published again before is left out, and
-two retries over the same message publish it once. After a crash one may be published a second time: its
-job is recognised by its id, and without an id it is only refused a second time.";
+`dispatcher replay` shows, pauses, resumes and cancels. A crash does not stop it. Each message is
+judged anew, and what is still no valid job is refused anew. What was published again before is left
+out, and two retries over the same message publish it once. After a crash one may be published a
+second time: its job is recognised by its id, and without an id it is only refused a second time.";
 
 /// Publishes refused messages again as they were received, once the cause is mended
 #[derive(Debug, Args)]

@@ -53,9 +53,18 @@ impl JobAct {
     pub fn states(&self, named: &[State]) -> Result<Vec<State>, String> {
         if let Some(other) = named.iter().find(|state| !self.from().contains(state)) {
             let known: Vec<&str> = self.from().iter().map(|state| state.as_str()).collect();
-            return Err(format!("{other}: only {} make sense here", known.join(", ")));
+            return Err(format!("{other}: use {}", known.join(" or ")));
         }
         Ok(if named.is_empty() { self.from().to_vec() } else { named.to_vec() })
+    }
+
+    /// Of a doubt: whether it is said to be sent.
+    fn sent(&self) -> Option<bool> {
+        match self {
+            JobAct::Cancel => None,
+            JobAct::Sent(_) => Some(true),
+            JobAct::NotSent => Some(false),
+        }
     }
 
     /// `operations.action`.
@@ -185,8 +194,8 @@ impl Store {
         acted(ids, &query.fetch_all(&self.pool).await.map_err(ledger_error)?)
     }
 
-    /// Does it to the jobs that `filter` chooses now, the first that came first, at most `limit`; one row in `operations`.
-    /// How many were changed.
+    /// Does it to the jobs that `filter` chooses now, the first that came first, at most `limit`; one row in `operations`,
+    /// which names them at the end. How many were changed.
     pub async fn act_on_many(
         &self,
         by: &Operator,
@@ -198,25 +207,44 @@ impl Store {
         if ids.is_empty() {
             return Ok(0);
         }
-        let batch = self.begin_batch(by, act.word(), filter).await?;
+        let batch = self.begin_batch(by, act, filter).await?;
         let acted = self.act_on_jobs(by, act, &ids, Some(batch)).await?;
-        Ok(acted.iter().filter(|acted| **acted == Acted::Done).count())
+        let is_done = acted.iter().map(|acted| *acted == Acted::Done);
+        let done: Vec<&str> = ids.iter().zip(is_done).filter(|(_, done)| *done).map(|(id, _)| id.as_str()).collect();
+        self.end_batch(batch, &done).await?;
+        Ok(done.len())
     }
 
     /// Begins an act on many jobs: one row in `operations`, whose count grows with what is done.
-    async fn begin_batch(&self, by: &Operator, action: &str, filter: &JobFilter) -> Result<Batch, LedgerError> {
+    async fn begin_batch(&self, by: &Operator, act: &JobAct, filter: &JobFilter) -> Result<Batch, LedgerError> {
+        let mut target = describe(filter);
+        if let Some(sent) = act.sent() {
+            target["sent"] = sent.into();
+        }
         let row = sqlx::query(
             "insert into operations (actor, via, action, target, reason) values ($1, $2, $3, $4::jsonb, $5) returning id",
         )
         .bind(&by.actor)
         .bind(by.via.as_str())
-        .bind(action)
-        .bind(describe(filter).to_string())
+        .bind(act.word())
+        .bind(target.to_string())
         .bind(&by.reason)
         .fetch_one(&self.pool)
         .await
         .map_err(ledger_error)?;
         Ok(Batch(row.try_get(0).map_err(ledger_error)?))
+    }
+
+    /// Names the jobs that were changed: by them the story of a job finds who did it, and why. Once, and not with each
+    /// step: the row is written anew each time.
+    async fn end_batch(&self, batch: Batch, done: &[&str]) -> Result<(), LedgerError> {
+        sqlx::query("update operations set target = target || jsonb_build_object('jobs', $2::text[]) where id = $1")
+            .bind(batch.0)
+            .bind(done)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(ledger_error)
     }
 }
 

@@ -58,7 +58,7 @@ pub struct ReplayInfo {
     pub subject: String,
     /// running, paused, done or cancelled.
     pub state: String,
-    /// Why it is paused.
+    /// Why it is paused, or that it went on past a canary that failed.
     pub note: Option<String>,
     /// none, going, passed or failed.
     pub canary_state: String,
@@ -267,7 +267,8 @@ impl Store {
                  update replays r
                  set state = $6, updated_at = now(), due_at = now(),
                      finished_at = case when $6 = 'cancelled' then now() end,
-                     note = case when $6 = 'paused' then coalesce($4, 'paused by hand') end,
+                     note = case when $6 = 'paused' then coalesce($4, 'paused by hand')
+                         when r.canary_state = 'failed' then 'its canary failed, and it was resumed all the same' end,
                      canary_state = case when $6 = 'running' and r.canary_state = 'failed' then 'passed'
                          else r.canary_state end
                  from target t where r.id = t.id and t.state = any($5)

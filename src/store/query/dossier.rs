@@ -8,6 +8,7 @@ use super::super::error::ledger_error;
 use super::{AccountInfo, AttemptInfo, JobInfo, ReceiptInfo, ReplyInfo};
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::{Priority, Timestamp};
+use crate::domain::privacy::{Veil, length, masked};
 
 /// Nobody needs to know more exactly how long a line is, and a count takes time.
 const MANY: i64 = 1_000_000;
@@ -33,6 +34,25 @@ pub struct Dossier {
     pub ahead: Option<Ahead>,
 }
 
+impl Dossier {
+    /// Replaces number and texts by what may be shown to anyone.
+    pub fn mask(&mut self) {
+        let veil = Veil::over(&self.job.mobile);
+        self.attempts.iter_mut().for_each(|attempt| veil.words(&mut attempt.message));
+        self.receipts.iter_mut().for_each(|receipt| veil.words(&mut receipt.message));
+        self.replays.iter_mut().for_each(|replay| veil.words(&mut replay.reason));
+        self.deeds.iter_mut().for_each(|deed| veil.words(&mut deed.reason));
+        self.job.mask();
+        for receipt in &mut self.receipts {
+            receipt.mobile = receipt.mobile.as_deref().map(masked);
+        }
+        for reply in &mut self.replies {
+            reply.mobile = masked(&reply.mobile);
+            reply.content = length(&reply.content);
+        }
+    }
+}
+
 /// An operator's act.
 #[derive(Clone, Debug, Serialize, FromRow)]
 pub struct Deed {
@@ -44,6 +64,8 @@ pub struct Deed {
     pub via: String,
     /// cancel, resolve, replay, …
     pub action: String,
+    /// Of a doubt that was ended: whether it was sent.
+    pub sent: Option<bool>,
     /// Why, in the operator's words.
     pub reason: Option<String>,
 }
@@ -125,7 +147,7 @@ impl Store {
     /// What operators did to the job. They could not before it was there, so few rows are looked at.
     async fn deeds(&self, job: &JobInfo) -> Result<Vec<Deed>, LedgerError> {
         sqlx::query_as(
-            "select at, actor, via, action, reason from operations
+            "select at, actor, via, action, (target ->> 'sent')::boolean as sent, reason from operations
              where at >= $1 and target @> jsonb_build_object('jobs', jsonb_build_array($2::text))
              order by at, id",
         )

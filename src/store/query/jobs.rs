@@ -11,6 +11,7 @@ use super::{Cursor, Page, clamp};
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::{State, Timestamp};
 use crate::domain::mobile::Mobile;
+use crate::domain::privacy::{Veil, length, masked};
 
 /// Which jobs to list. What is `None` or empty filters nothing.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +89,18 @@ pub struct JobInfo {
     pub created_at: Timestamp,
     /// The last change.
     pub updated_at: Timestamp,
+}
+
+impl JobInfo {
+    /// Replaces number and text by what may be shown to anyone.
+    pub fn mask(&mut self) {
+        let veil = Veil::over(&self.mobile);
+        veil.words(&mut self.message);
+        veil.json(&mut self.metadata);
+        self.mobile = masked(&self.mobile);
+        self.content = self.content.as_deref().map(length);
+        self.variables = self.variables.as_ref().map(|values| values.iter().map(|value| length(value)).collect());
+    }
 }
 
 /// One request to the gateway.

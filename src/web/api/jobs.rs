@@ -40,20 +40,26 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<JobPage>, Problem> {
     let asked = query::page(query.as_deref().unwrap_or_default())?;
-    if let Some(mobile) = asked.filter.mobile {
-        if !caller.is_operator() {
-            return Err(forbidden("this token cannot search by number"));
-        }
-        api.backend.note_search(Act { actor: caller.name.clone(), reason: None }, mobile).await?;
+    let mobile = asked.filter.mobile;
+    if mobile.is_some() && !caller.is_operator() {
+        return Err(forbidden("this token cannot search by number"));
     }
     let mut page = api.backend.jobs(asked).await?;
+    if let Some(mobile) = mobile {
+        // What cannot be noted is not shown.
+        let act = Act { actor: caller.name.clone(), reason: None };
+        api.backend.note_search(act, mobile, page.jobs.len()).await?;
+    }
     if !caller.is_operator() {
         page.jobs.iter_mut().for_each(|job| job.facts.mask());
     }
     Ok(Json(page))
 }
 
-/// A job, every request that was made for it, its receipts, replies and replays
+/// A job, every request that was made for it, its receipts, replies and replays, and its story
+///
+/// Numbers and texts are masked for viewers. `story` is what happened in order; `next` says why it waits, until when and
+/// behind how many, and what somebody can do.
 #[utoipa::path(get, path = "/jobs/{id}", tag = "jobs",
     params(("id" = String, Path, description = "The job's id")),
     responses(
@@ -62,11 +68,7 @@ pub(super) async fn list(
         Looking,
     ))]
 pub(super) async fn show(State(api): State<Api>, caller: Caller, Named(id): Named) -> Result<Json<WholeJob>, Problem> {
-    let mut job = api.backend.job(id).await?;
-    if !caller.is_operator() {
-        job.mask();
-    }
-    Ok(Json(job))
+    Ok(Json(api.backend.job(id, caller.is_operator()).await?))
 }
 
 /// Withdraw a job that has not been sent
@@ -87,7 +89,7 @@ pub(super) async fn cancel(
 ) -> Result<Json<WholeJob>, Problem> {
     let reason = Fields::of(&body, &["reason"])?.reason()?;
     api.backend.cancel(operator.act(reason), id.clone()).await?;
-    Ok(Json(api.backend.job(id).await?))
+    Ok(Json(api.backend.job(id, true).await?))
 }
 
 /// End a doubt
@@ -121,7 +123,7 @@ pub(super) async fn resolve(
     }
     let act = operator.act(fields.reason()?);
     api.backend.resolve(act, id.clone(), sent, smsid).await?;
-    Ok(Json(api.backend.job(id).await?))
+    Ok(Json(api.backend.job(id, true).await?))
 }
 
 /// Withdraw jobs that have not been sent, by a filter

@@ -83,6 +83,51 @@ pub struct WholeJob {
     pub replies: Vec<Reply>,
     /// The replays that chose it, in order.
     pub replays: Vec<JobReplay>,
+    /// What happened to it, in order, in words.
+    pub story: Vec<Told>,
+    /// What comes next, by itself or by somebody's hand.
+    pub next: Next,
+}
+
+/// Something that happened to a job.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Told {
+    /// When; of a wait, when it began.
+    pub at: DateTime<Utc>,
+    /// `published`, `received`, `waited`, `request`, `receipt`, `reply`, `replay`, `operation` or `state`.
+    pub event: &'static str,
+    /// In words.
+    pub text: String,
+    /// The gateway's code.
+    pub code: Option<i64>,
+    /// What the code says.
+    pub meaning: Option<InBoth>,
+    /// What to do about it.
+    pub cure: Option<InBoth>,
+}
+
+/// What comes next for a job.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Next {
+    /// In words: what it waits for and why.
+    pub text: String,
+    /// When it goes on by itself, where that is known.
+    pub until: Option<DateTime<Utc>>,
+    /// How many jobs go before it, counted up to a million; null where it stands in no line.
+    pub ahead: Option<i64>,
+    /// What to do about the cause.
+    pub cure: Option<InBoth>,
+    /// What an operator can type.
+    pub commands: Vec<String>,
+}
+
+/// Words in both languages.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct InBoth {
+    /// 中文
+    pub zh: String,
+    /// English.
+    pub en: String,
 }
 
 /// A request to the gateway.
@@ -515,14 +560,41 @@ pub struct ReplayJobPage {
 
 /// Failed jobs, or refused messages, that are to be sent again.
 #[derive(ToSchema)]
+#[serde(untagged)]
+pub enum ReplayOrder {
+    /// Jobs.
+    Jobs(JobReplayOrder),
+    /// Refused messages.
+    Rejections(RejectionReplayOrder),
+}
+
+/// Refused messages that are to be published again, as a replay.
+#[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ReplayOrder {
-    /// Which jobs; at least one condition.
-    pub filter: Option<ReplayFilter>,
-    /// Which refused messages, in place of `filter`; at least one condition.
-    pub rejections: Option<RetryFilter>,
-    /// Also those refused messages that were published again before.
+pub struct RejectionReplayOrder {
+    /// Which; at least one condition.
+    pub rejections: RetryFilter,
+    /// Also those that were published again before.
     pub again: Option<bool>,
+    /// Only say what would be done.
+    pub dry_run: Option<bool>,
+    /// How fast, `N/s`, `N/m`, `N/h` or `N/d`; `100/s` where it is left out.
+    #[schema(example = "10/s", pattern = "^[0-9]+/[smhd]$")]
+    pub rate: Option<String>,
+    /// So many go first; the others only once none of those was refused again.
+    #[schema(maximum = 100000)]
+    pub canary: Option<u32>,
+    /// In your own words; kept with the replay and in `operations`.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Failed jobs that are to be sent again.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobReplayOrder {
+    /// Which jobs; at least one condition.
+    pub filter: ReplayFilter,
     /// Only say what would be done.
     pub dry_run: Option<bool>,
     /// How fast, `N/s`, `N/m`, `N/h` or `N/d`; `100/s` where it is left out.
@@ -570,23 +642,6 @@ impl JobFacts {
         self.mobile = masked(&self.mobile);
         self.content = self.content.as_deref().map(length);
         self.variables = self.variables.as_ref().map(|values| values.iter().map(|value| length(value)).collect());
-    }
-}
-
-impl WholeJob {
-    /// What a viewer may see.
-    pub fn mask(&mut self) {
-        let veil = Veil::over(&self.facts.mobile);
-        self.attempts.iter_mut().for_each(|attempt| veil.words(&mut attempt.message));
-        self.receipts.iter_mut().for_each(|receipt| veil.words(&mut receipt.message));
-        self.facts.mask();
-        for receipt in &mut self.receipts {
-            receipt.mobile = receipt.mobile.as_deref().map(masked);
-        }
-        for reply in &mut self.replies {
-            reply.mobile = masked(&reply.mobile);
-            reply.content = length(&reply.content);
-        }
     }
 }
 

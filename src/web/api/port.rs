@@ -177,10 +177,10 @@ pub trait Backend: Send + Sync {
     fn publish(&self, jobs: Vec<Job>) -> Answer<'_, ()>;
     /// One page of jobs, the one that changed last first; numbers and texts whole.
     fn jobs(&self, page: PageOf) -> Answer<'_, model::JobPage>;
-    /// A job and all that belongs to it.
-    fn job(&self, id: String) -> Answer<'_, model::WholeJob>;
-    /// Notes that somebody looked for a number.
-    fn note_search(&self, act: Act, mobile: Mobile) -> Answer<'_, ()>;
+    /// A job and all that belongs to it; unless `full` with number and texts masked.
+    fn job(&self, id: String, full: bool) -> Answer<'_, model::WholeJob>;
+    /// Notes that somebody looked for a number, and how many jobs were shown.
+    fn note_search(&self, act: Act, mobile: Mobile, found: usize) -> Answer<'_, ()>;
     /// Withdraws a job that has not been sent.
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()>;
     /// Ends a doubt: `sent` with ihuyi's id of the message, where it is known, or not sent.

@@ -15,7 +15,7 @@ use super::tokens::Caller;
 use super::{query, rejections};
 use crate::domain::job::State as JobState;
 use crate::domain::mobile::Mobile;
-use crate::domain::rate::{Rate, parse_duration};
+use crate::domain::rate::Rate;
 use crate::domain::replay;
 use crate::web::problem::Problem;
 
@@ -75,7 +75,7 @@ async fn begin_retry(api: &Api, operator: Operator, body: &[u8]) -> Result<Repla
 
 fn asked(fields: &mut Fields) -> Result<ReplayAsked, Problem> {
     let rate = fields.text("rate", MAX_TEXT)?.map_or(Ok(Rate::per_second(replay::RATE)), |text| Rate::parse(&text));
-    let expires_in = fields.text("expires_in", MAX_TEXT)?.map(|text| parse_duration(&text)).transpose();
+    let expires_in = fields.text("expires_in", MAX_TEXT)?.map(|text| replay::expires_in(&text)).transpose();
     let expires_in = expires_in.map_err(|problem| invalid(format!("`expires_in`: {problem}")))?;
     let mut filter = filter(fields)?;
     filter.states = replay::states(&filter.states, expires_in.is_some()).map_err(invalid)?;

@@ -59,10 +59,15 @@ async fn viewers_see_masked_numbers_and_no_texts() {
         let seen = api.get("token-of-alice", path).await.1.to_string();
         assert!(seen.contains(&number(7)) && seen.contains("秘密一"), "{seen}");
     }
+    let story = api.get("token-of-bob", "/jobs/a").await.1;
+    let kinds: Vec<_> = story["story"].as_array().unwrap().iter().map(|event| event["event"].clone()).collect();
+    assert_eq!(kinds, ["received", "request", "state"]);
+    assert_eq!(story["story"][1]["meaning"]["zh"], "提交成功");
+    assert!(story["next"]["text"].as_str().unwrap().starts_with("a receipt of ihuyi"), "{story}");
     let search = format!("/jobs?mobile={}", number(7));
     assert_eq!(api.get("token-of-bob", &search).await.0, 403);
     assert_eq!(api.get("token-of-alice", &search).await.1["jobs"][0]["id"], "a");
-    let noted = "operations where action = 'search' and actor = 'alice' and via = 'api' \
+    let noted = "operations where action = 'search' and actor = 'alice' and via = 'api' and count = 1 \
                  and target = '{\"mobile\": \"139****0007\"}'";
     assert_eq!(stage.db.count(noted).await, 1);
     assert_eq!(stage.db.count("operations").await, 1);

@@ -100,6 +100,7 @@ async fn a_canary_that_fails_holds_the_others_back() {
     assert_eq!(api.post("token-of-alice", &format!("{path}/resume"), &json!({})).await.0, 200);
     let done = replay(&api, &begun["id"], "done").await;
     assert_eq!(done["results"], json!({"accepted": 5, "failed": 1}));
+    assert_eq!(done["note"], "its canary failed, and it was resumed all the same");
     // And one that passes lets them through by itself.
     let order = json!({"filter": {"state": "failed"}, "canary": 5});
     let begun = api.post("token-of-alice", "/replays", &order).await.1;

@@ -75,9 +75,13 @@ fn many_are_chosen_by_flags_looked_at_first_and_noted_once() {
     let noted =
         "operations where action = 'resolve' and count = 1202 and reason = 'outage' and target ->> 'account' = 'main'";
     assert_eq!((db.count(noted), db.count("operations")), (1, 1));
+    let named = "operations where target -> 'sent' = 'false' and jsonb_array_length(target -> 'jobs') = 1202";
+    assert_eq!(db.count(named), 1);
+    let told = on(db.url(), &["jobs", "show", "many-10"]).ok();
+    assert!(told.contains("  resolve as not sent by ") && told.contains("“outage”"), "{told}");
     let cancel = ["jobs", "cancel", "--mobile", "13800138009"];
     assert!(on(db.url(), &cancel).ok().contains("waiting   1200"));
-    assert!(on(db.url(), &cancel).argument("--yes").ok().contains("changed   1200;"));
+    assert!(on(db.url(), &cancel).argument("--yes").ok().ends_with("changed   1200\n"));
     assert_eq!(
         db.count("operations where action = 'cancel' and count = 1200 and target ->> 'mobile' = '138****8009'"),
         1

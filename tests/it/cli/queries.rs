@@ -61,6 +61,8 @@ fn jobs_are_listed_by_their_last_change_and_filtered() {
         let flags: Vec<&str> = ["jobs", "list", "--json"].iter().chain(flags).copied().collect();
         assert_eq!(ids(&on(&db, &flags).json()), expected, "{flags:?}");
     }
+    let noted = "operations where action = 'search' and via = 'cli' and count = 1";
+    assert_eq!((db.count(&format!("{noted} and target ->> 'mobile' = '138****8002'")), db.count("operations")), (1, 1));
 }
 
 #[test]

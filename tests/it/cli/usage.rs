@@ -46,6 +46,7 @@ fn wrong_usage_exits_2() {
         &["replay", "--dry-run"],
         &["replay", "--state", "accepted"],
         &["replay", "--state", "expired", "--dry-run"],
+        &["replay", "--state", "expired", "--expires-in", "0s", "--dry-run"],
         &["replay", "--state", "failed", "--rate", "fast"],
         &["replay", "--state", "failed", "show", "7"],
         &["send"],

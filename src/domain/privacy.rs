@@ -4,31 +4,65 @@ use serde_json::value::RawValue;
 
 use super::mobile::Mobile;
 
+/// Instead of a number or a text of a person who was forgotten.
+const ERASED: &str = "[erased]";
+
 /// `138****8000`; what is no mainland number is hidden whole.
 pub fn masked(mobile: &str) -> String {
+    if mobile.is_empty() {
+        return ERASED.into();
+    }
     Mobile::parse_any(mobile).map_or_else(|_| "****".into(), |mobile| mobile.to_string())
 }
 
-/// Words that people wrote, with every number in them masked. Longer runs of digits are no numbers: smsids, tickets.
+/// Words that people wrote, with every number in them masked, also where it stands in groups (`138 0013 8000`). Longer
+/// runs of digits are no numbers: smsids, tickets.
 pub fn without_numbers(words: &str) -> String {
     let mut shown = String::with_capacity(words.len());
     let mut rest = words;
     while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
         let (before, from) = rest.split_at(start);
-        let (digits, behind) = from.split_at(from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len()));
         shown.push_str(before);
-        match Mobile::parse(digits) {
-            Ok(mobile) => shown.push_str(&mobile.to_string()),
-            Err(_) => shown.push_str(digits),
-        }
-        rest = behind;
+        let (hidden, taken) = number_at(from).unwrap_or_else(|| {
+            let digits = &from[..digits(from)];
+            (digits.to_owned(), digits.len())
+        });
+        shown.push_str(&hidden);
+        rest = &from[taken..];
     }
     shown + rest
 }
 
+/// Groups of digits that a number is written in, at most.
+const GROUPS: usize = 4;
+
+/// The number, masked, that `words` begins with, and how long it is there.
+fn number_at(words: &str) -> Option<(String, usize)> {
+    let (mut joined, mut end) = (String::new(), 0);
+    for _ in 0..GROUPS {
+        let length = digits(&words[end..]);
+        joined.push_str(&words[end..end + length]);
+        end += length;
+        if let Ok(mobile) = Mobile::parse(&joined) {
+            return Some((mobile.to_string(), end));
+        }
+        let between = words[end..].find(|c: char| c != ' ' && c != '-')?;
+        if between == 0 || !words[end + between..].starts_with(|c: char| c.is_ascii_digit()) {
+            return None;
+        }
+        end += between;
+    }
+    None
+}
+
+/// How many digits `words` begins with.
+fn digits(words: &str) -> usize {
+    words.find(|c: char| !c.is_ascii_digit()).unwrap_or(words.len())
+}
+
 /// A text by its length.
 pub fn length(text: &str) -> String {
-    format!("[{} characters]", text.chars().count())
+    if text.is_empty() { ERASED.into() } else { format!("[{} characters]", text.chars().count()) }
 }
 
 /// Hides one person's number wherever somebody quotes it: in ihuyi's words, or in a publisher's own data.
@@ -99,11 +133,22 @@ mod tests {
         let shown = "138****8000 called, +139****9000 too; ticket 4711, smsid 17954928099424322343，14位";
         assert_eq!(without_numbers(words), shown);
         assert_eq!(without_numbers("退订"), "退订");
+        for words in ["138 0013 8000", "138-0013-8000", "86 138 0013 8000", "0086-13800138000", "at 10: 138  00138000"]
+        {
+            let shown = without_numbers(words);
+            assert!(shown.ends_with("138****8000") && !shown.contains("0013"), "{words}: {shown}");
+        }
+        for words in
+            ["2026-11-24 05:10", "4 of 13 jobs", "13 800 138", "smsid 17953991890000000000", "7 - ", "1-1-1-1-1-1"]
+        {
+            assert_eq!(without_numbers(words), words);
+        }
     }
 
     #[test]
     fn what_is_no_number_is_hidden_whole() {
         assert_eq!((masked(MOBILE), masked("door 7")), ("138****8000".into(), "****".into()));
         assert_eq!(length("您好"), "[2 characters]");
+        assert_eq!((masked(""), length("")), ("[erased]".into(), "[erased]".into()));
     }
 }

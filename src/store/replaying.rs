@@ -62,18 +62,24 @@ impl Store {
 
     /// Notes what became of jobs that were sent again, judges canaries, and ends replays that are through.
     pub(super) async fn note_replay_results(&self) -> Result<(), LedgerError> {
-        let open = sqlx::query("select id, subject from replays where state in ('running', 'paused')")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(ledger_error)?;
+        // What a replay had sent before it was cancelled still ends, and is still looked for.
+        let open = sqlx::query(
+            "select id, subject, state <> 'cancelled' as goes_on from replays
+             where state in ('running', 'paused') or state = 'cancelled' and finished_at > now() - interval '1 d'",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
         for row in &open {
             let id: i64 = row.try_get(0).map_err(ledger_error)?;
             match row.try_get("subject").map_err(ledger_error)? {
                 "rejections" => self.note_retry_results(id).await?,
                 _ => self.note_results(id).await?,
             }
-            self.judge_canary(id).await?;
-            self.end_replay(id).await?;
+            if row.try_get("goes_on").map_err(ledger_error)? {
+                self.judge_canary(id).await?;
+                self.end_replay(id).await?;
+            }
         }
         Ok(())
     }

@@ -301,6 +301,7 @@ macro_rules! every_case {
             replays::a_canary_holds_the_others_back;
             replays::a_replay_keeps_its_pace_and_its_end;
             replays::what_has_expired_needs_a_new_expiry;
+            replays::what_a_cancelled_replay_had_sent_still_comes_to_a_result;
             replays::a_replayed_job_is_due_by_the_clock_that_releases_it;
             policy::a_number_has_so_much_in_an_hour with crate::suite::Terms::an_hour(2);
             policy::only_what_may_have_reached_the_person_counts with crate::suite::Terms::an_hour(2);

@@ -145,6 +145,17 @@ pub async fn what_has_expired_needs_a_new_expiry(pg: Pg) {
     assert_eq!(released(&pg).await, ["late"]);
 }
 
+pub async fn what_a_cancelled_replay_had_sent_still_comes_to_a_result(pg: Pg) {
+    failed(&pg, "a").await;
+    let id = pg.look.begin_replay(order(&[State::Failed])).await.unwrap();
+    step(&pg).await;
+    assert_eq!(released(&pg).await, ["a"]);
+    pg.look.control_replay(id, Control::Cancel).await;
+    assert_eq!(seen(&pg, id).await, "cancelled, none: sent 1");
+    again(&pg, "a", 2, Outcome::Accepted, Next::Accepted).await;
+    assert_eq!(seen(&pg, id).await, "cancelled, none: accepted 1");
+}
+
 /// The daemon's clock may be an hour away from Postgres': by which it is due, and until when, is read on that clock.
 pub async fn a_replayed_job_is_due_by_the_clock_that_releases_it(pg: Pg) {
     failed(&pg, "a").await;

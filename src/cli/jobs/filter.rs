@@ -14,7 +14,7 @@ pub(in crate::cli) struct JobFlags {
     #[arg(long = "state", value_delimiter = ',', value_name = "STATE,…", value_parser = state_parser())]
     states: Vec<State>,
     /// With this last code of the gateway
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_code)]
     code: Option<i64>,
     /// Of this account
     #[arg(long, value_name = "NAME")]
@@ -55,6 +55,10 @@ impl JobFlags {
 fn state_parser() -> impl TypedValueParser<Value = State> {
     PossibleValuesParser::new(State::ALL.iter().map(|state| state.as_str()))
         .try_map(|word| State::parse(&word).ok_or("is no state"))
+}
+
+fn parse_code(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "it is no code: a whole number, such as 4070")
 }
 
 fn parse_mobile(text: &str) -> Result<Mobile, String> {

@@ -288,10 +288,14 @@ impl Upkeep for Postgres {
     fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>> {
         Box::pin(async move {
             for id in 0..self.replays() {
-                if matches!(self.0.world.tables().replays[id].state, "done" | "cancelled") {
+                let state = self.0.world.tables().replays[id].state;
+                if state == "done" {
                     continue;
                 }
                 self.statement("note results", move |tables, _| Ok(tables.note_replay_results(id))).await?;
+                if state == "cancelled" {
+                    continue;
+                }
                 self.statement("judge canary", move |tables, _| Ok(tables.judge_canary(id))).await?;
                 self.statement("end replay", move |tables, _| Ok(tables.end_replay(id))).await?;
             }

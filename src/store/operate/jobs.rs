@@ -37,6 +37,9 @@ pub enum JobAct {
     NotSent,
 }
 
+/// Jobs that one row in `operations` names, at most.
+const NAMED: usize = 100_000;
+
 impl JobAct {
     /// The states that it ends; in others a job stays as it is.
     pub fn from(&self) -> &'static [State] {
@@ -194,8 +197,8 @@ impl Store {
         acted(ids, &query.fetch_all(&self.pool).await.map_err(ledger_error)?)
     }
 
-    /// Does it to the jobs that `filter` chooses now, the first that came first, at most `limit`; one row in `operations`,
-    /// which names them at the end. How many were changed.
+    /// Does it to the jobs that `filter` chooses now, the first that came first, at most `limit`; one row in `operations`
+    /// for each 100,000, which names them at the end. How many were changed.
     pub async fn act_on_many(
         &self,
         by: &Operator,
@@ -204,15 +207,17 @@ impl Store {
         limit: Option<u32>,
     ) -> Result<usize, LedgerError> {
         let ids = self.choose_jobs(filter, limit).await?;
-        if ids.is_empty() {
-            return Ok(0);
+        let mut changed = 0;
+        for ids in ids.chunks(NAMED) {
+            let batch = self.begin_batch(by, act, filter).await?;
+            let acted = self.act_on_jobs(by, act, ids, Some(batch)).await?;
+            let is_done = acted.iter().map(|acted| *acted == Acted::Done);
+            let done: Vec<&str> =
+                ids.iter().zip(is_done).filter(|(_, done)| *done).map(|(id, _)| id.as_str()).collect();
+            self.end_batch(batch, &done).await?;
+            changed += done.len();
         }
-        let batch = self.begin_batch(by, act, filter).await?;
-        let acted = self.act_on_jobs(by, act, &ids, Some(batch)).await?;
-        let is_done = acted.iter().map(|acted| *acted == Acted::Done);
-        let done: Vec<&str> = ids.iter().zip(is_done).filter(|(_, done)| *done).map(|(id, _)| id.as_str()).collect();
-        self.end_batch(batch, &done).await?;
-        Ok(done.len())
+        Ok(changed)
     }
 
     /// Begins an act on many jobs: one row in `operations`, whose count grows with what is done.

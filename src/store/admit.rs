@@ -131,6 +131,8 @@ macro_rules! move_jobs {
                  where j.id = i.id
                    and case when i.after is null then j.state = 'queued'
                        else j.state = 'waiting' and j.requests = i.after end
+                   -- A copy from before a replay has the expiry of that time.
+                   and (i.goes <> 'expired' or coalesce(j.expires_at, now()) <= now())
                  returning j.id, j.mobile, j.account, j.state, j.code, j.message, j.smsid, j.metadata, j.claim_id,
                      j.due_at, j.wait_reason, j.attempts - j.attempts_base as attempts, j.requests
              ), started as (

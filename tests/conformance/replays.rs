@@ -143,6 +143,11 @@ pub async fn what_has_expired_needs_a_new_expiry(pg: Pg) {
     let soon = pg.now() + chrono::Duration::seconds(300);
     assert!(pg.upkeep.expire(soon, 10).await.unwrap().is_empty());
     assert_eq!(released(&pg).await, ["late"]);
+    // A copy that the broker still had from before says that its time is over.
+    let copy = pg.readmit("late", From::Queued, Entry::Expired).await;
+    assert_eq!(copy, Readmitted::Elsewhere(State::Queued));
+    let claimed = pg.readmit("late", From::Queued, Entry::Claim).await;
+    assert_eq!(claimed, Readmitted::Claimed(Claim { attempts: 1, request: 1 }));
 }
 
 pub async fn what_a_cancelled_replay_had_sent_still_comes_to_a_result(pg: Pg) {

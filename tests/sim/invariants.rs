@@ -394,11 +394,12 @@ impl Evidence<'_> {
         self.calls_of(&call.job).any(before)
     }
 
-    /// Some went through one account and some through another, and one of these was paused: the others do not
-    /// wait for it.
+    /// One of their accounts was paused, and some went through another, their own or its fallback: these do not
+    /// wait for what is parked for it.
     fn is_parted_by_a_pause(&self, line: &[&Job]) -> bool {
         let paused = self.tables.attempts.values().any(|attempt| attempt.outcome == Some(Outcome::Account));
-        paused && line.iter().any(|job| job.account != line[0].account)
+        let went = |job: &Job| self.tables.jobs.get(&job.id).map(|row| row.account.clone());
+        paused && line.iter().any(|job| job.account != line[0].account || went(job).as_ref() != Some(&job.account))
     }
 
     /// Jobs for one number and priority go out in the order published, as long as none is retried.

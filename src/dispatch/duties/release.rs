@@ -35,6 +35,16 @@ async fn once(desk: &Desk, pace: &Pace) -> Result<bool, LedgerError> {
     let due = desk.ports.upkeep.release_due(desk.now(), BATCH).await?;
     let more = due.len().max(woken.len()) == BATCH as usize;
     publish(desk, &due).await;
+    let mut released = Vec::new();
+    let outcome = release_rooms(desk, pace, &mut released).await;
+    // Jobs for one number keep their order also where they go through several accounts.
+    released.sort_by_key(|job| job.seq);
+    publish(desk, &released).await;
+    outcome.map(|()| more)
+}
+
+/// What there is room for is `queued`, and in `all`, also where Postgres fails in between.
+async fn release_rooms(desk: &Desk, pace: &Pace, all: &mut Vec<Released>) -> Result<(), LedgerError> {
     for room in pace.act(|pacer, now| pacer.rooms(now)) {
         // What waits for room waits through the night, instead of coming out only to be parked again.
         if desk.settings.quiet.ends(room.priority, desk.now()).is_some() {
@@ -43,9 +53,9 @@ async fn once(desk: &Desk, pace: &Pace) -> Result<bool, LedgerError> {
         let limit = u32::try_from(room.jobs).unwrap_or(u32::MAX);
         let released = desk.ports.upkeep.release_room(desk.account_name(room.account), room.priority, limit).await?;
         pace.act(|pacer, now| pacer.released(room, released.len(), now));
-        publish(desk, &released).await;
+        all.extend(released);
     }
-    Ok(more)
+    Ok(())
 }
 
 /// A failure leaves rows `queued` without a message: [`lost`] finds them.

@@ -308,7 +308,9 @@ impl Tables {
                 From::Queued => job.state == State::Queued,
                 From::Again(requests) => job.state == State::Waiting && job.requests == requests,
             };
-            if !there || !ids.insert(row.id.clone()) {
+            let expires = matches!(row.entry, Entry::Expired);
+            let has_time = expires && job.job.expires_at.is_some_and(|at| at > now);
+            if !there || has_time || !ids.insert(row.id.clone()) {
                 continue;
             }
             job.account = row.account.clone().unwrap_or(job.account);

@@ -394,12 +394,12 @@ impl Evidence<'_> {
         self.calls_of(&call.job).any(before)
     }
 
-    /// One of their accounts was paused, and some went through another, their own or its fallback: these do not
-    /// wait for what is parked for it.
+    /// One of their accounts was paused, and some went through another, their own or its fallback, which nobody uses
+    /// otherwise: these do not wait for what is parked for it.
     fn is_parted_by_a_pause(&self, line: &[&Job]) -> bool {
         let paused = self.tables.attempts.values().any(|attempt| attempt.outcome == Some(Outcome::Account));
-        let went = |job: &Job| self.tables.jobs.get(&job.id).map(|row| row.account.clone());
-        paused && line.iter().any(|job| job.account != line[0].account || went(job).as_ref() != Some(&job.account))
+        let fell_back = |job: &Job| self.tables.jobs.get(&job.id).is_some_and(|row| row.account != job.account);
+        line.iter().any(|job| fell_back(job) || paused && job.account != line[0].account)
     }
 
     /// Jobs for one number and priority go out in the order published, as long as none is retried.

@@ -16,6 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::support::process::free_address;
+
 const KEY: &str = "1q784322ba1d9bb88d50cf5cdfd89k7d";
 const NUMBER: &str = "13800138000";
 const TAKEN: &str = r#"{"code":2,"msg":"提交成功","smsid":"14515449415123456789"}"#;
@@ -236,7 +238,7 @@ async fn connections_are_kept() {
 
 #[tokio::test]
 async fn without_a_connection_nothing_is_sent() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = free_address();
     for method in METHODS {
         for base in [format!("http://{free}"), format!("https://{free}"), "http://no-such-host.invalid".into()] {
             assert_not_sent(&submit(&Client::new(&options(&base, method)).unwrap()).await);

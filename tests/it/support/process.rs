@@ -1,9 +1,10 @@
 //! The built binary as a child process.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -100,7 +101,15 @@ impl Process {
     }
 }
 
-/// An address of the loopback interface where nobody listens now.
+/// An address of the loopback interface where nobody listens now, and that no outgoing connection of another
+/// test takes meanwhile: its port is below those that the system gives out by itself. No other test of this
+/// process gets it.
 pub fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    // Two processes that run tests begin at different places.
+    let next = NEXT.get_or_init(|| AtomicU16::new(fastrand::u16(..)));
+    std::iter::repeat_with(|| 10_000 + next.fetch_add(1, Ordering::Relaxed) % 10_000)
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
+        .unwrap()
 }

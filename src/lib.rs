@@ -67,7 +67,8 @@
 //! [`Pacer`](domain::pace::Pacer), first at its number's limiter, then at its account's; but a job whose message
 //! has come again five times is parked at once, before the queue's delivery limit gives up on it.
 //!
-//! From here on the job has a task of its own, [`Desk::carry`](dispatch::Desk::carry), a line a step:
+//! From here on the job has a task of its own, [`Desk::carry`](dispatch::Desk::carry) (`dispatch/deliver.rs`;
+//! its steps are in `turn.rs`, `admit.rs` and `attempt.rs` beside it):
 //!
 //! 1. [turn](dispatch::Desk::turn): wait until the pacer says [`Go`](domain::pace::Turn::Go); or
 //!    [`Park`](domain::pace::Turn::Park), because the turn is more than

@@ -2,6 +2,8 @@
 //!
 //! Everything outside is behind the small traits of [`ports`].
 
+mod admit;
+mod attempt;
 pub mod batch;
 mod deliver;
 mod desk;
@@ -17,7 +19,8 @@ pub mod reconnect;
 pub mod settings;
 mod shard;
 pub mod trace;
+mod turn;
 
-pub use deliver::CLAIM_MARGIN;
+pub use attempt::CLAIM_MARGIN;
 pub use desk::{Desk, Ports};
 pub use shard::Shard;

@@ -20,6 +20,8 @@ pub mod account;
 pub mod bucket;
 pub mod circuit;
 mod mode;
+mod park;
+mod rooms;
 mod tail;
 mod turn;
 
@@ -30,27 +32,17 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::job::{Priority, Timestamp, WaitReason};
+use super::job::{Priority, WaitReason};
 use super::mobile::Mobile;
 use account::{Account, AccountPace};
 use bucket::{Bucket, MobileBuckets, Tick};
 use circuit::Circuit;
-use tail::{Place, Tails};
+use tail::Tails;
 
 /// A job whose turn is further away than this is parked.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-/// While many wait in memory, jobs that would wait longer than this for their account are parked: the
-/// prefetch is for all accounts, and one account's backlog must not hold up what stands behind it in
-/// RabbitMQ. An account that is through with its jobs sooner is no slower than Postgres would be.
-const CROWDED: Duration = Duration::from_millis(250);
 /// Parked jobs are released when their turn is this close.
 pub const HORIZON: Duration = Duration::from_secs(2);
-/// A released job is parked again only beyond this: it was let out for its turn, and when that comes
-/// a little later than was thought, waiting costs less than another round.
-const LENIENCE: Duration = Duration::from_secs(4);
-/// While an account's queue is shorter than this, newcomers go past the jobs that are parked for it:
-/// those are on their way, perhaps behind a backlog in RabbitMQ, and tokens would be left unused.
-const IDLE: Duration = Duration::from_millis(100);
 /// A job that was granted a place in memory and has not gone after this long is parked after all.
 const OVERDUE: Duration = Duration::from_secs(8);
 
@@ -184,65 +176,6 @@ impl Pacer {
         self.mobiles.refund(mobile);
     }
 
-    /// Is it parked at once? `from`: where it was parked before.
-    fn must_park(&self, request: &Request, from: Option<Place>, now: Tick) -> Option<Park> {
-        if let Some(until) = request.quiet {
-            return Some(Park { reason: WaitReason::QuietHours, due: Some(until), on_room: false });
-        }
-        let account = &self.accounts[request.account];
-        if account.mode == Mode::Paused {
-            return Some(Park { reason: WaitReason::AccountPaused, due: None, on_room: true });
-        }
-        let by_account =
-            || Park { reason: WaitReason::RateLimited, due: Some(account.slot(request.priority, now)), on_room: true };
-        let by_number = |slot: Tick| Park { reason: WaitReason::RateLimited, due: Some(slot), on_room: false };
-        let lane_is_parked = account.parked[request.priority.index()].count > 0;
-        if let Some(place) = self.tails.to_follow(request, from, now) {
-            let slot = (place.due + self.spacing(request.account)).max(now);
-            return Some(match place.reason {
-                // Who waited for a window or for the morning waits for room from then on.
-                WaitReason::NumberLimit | WaitReason::QuietHours if now < place.due => {
-                    Park { reason: place.reason, due: Some(slot), on_room: false }
-                }
-                WaitReason::NumberLimit | WaitReason::QuietHours => by_account(),
-                _ if place.on_room => by_account(),
-                _ => by_number(slot),
-            });
-        }
-        if request.keep {
-            return Some(by_account());
-        }
-        if request.standing == Standing::New && lane_is_parked && account.wait(request.priority, now) > IDLE {
-            return Some(by_account());
-        }
-        if self.circuit.is_open() {
-            // It stays in memory, and its successors in RabbitMQ, until the gateway is back.
-            return None;
-        }
-        let (patience, crowded) = match request.standing {
-            Standing::Released => (LENIENCE, LENIENCE),
-            // The first answer may pause an account: what it could do soon waits for that.
-            Standing::New | Standing::Before if account.was_answered() && self.is_crowded(request.priority) => {
-                (PATIENCE, CROWDED)
-            }
-            Standing::New | Standing::Before => (PATIENCE, PATIENCE),
-        };
-        let slot = self.mobile_slot(request, now);
-        if slot > now + patience {
-            return Some(by_number(slot));
-        }
-        let wait = match request.standing {
-            Standing::Released => account.wait_behind_half(request.priority, now),
-            Standing::New | Standing::Before => account.wait_behind_all(request.priority, now),
-        };
-        (wait > crowded).then(by_account)
-    }
-
-    /// Do so many jobs of `priority` wait in memory that there could be no room for another account's?
-    fn is_crowded(&self, priority: Priority) -> bool {
-        self.crowd <= self.accounts.iter().map(|account| account.waiting(priority)).sum()
-    }
-
     /// Between two slots of a number: its period, and a little more, so that the small delays on
     /// the way do not add up to a second parking; or the time that one takes after another.
     fn spacing(&self, account: usize) -> Duration {
@@ -255,16 +188,6 @@ impl Pacer {
     /// request can leave when it is.
     fn lead(&self) -> Duration {
         Duration::from_secs_f64(self.claim_seconds).min(self.mobiles.period() / 4).min(MAX_LEAD)
-    }
-
-    /// When the number would have a token for a newcomer, behind those that wait in memory.
-    fn mobile_slot(&self, request: &Request, now: Tick) -> Tick {
-        let mobile = request.mobile.as_u64();
-        let ahead = self
-            .lanes
-            .get(&mobile)
-            .map_or(0, |lane| lane.waiting[..=request.priority.index()].iter().map(VecDeque::len).sum::<usize>());
-        self.mobiles.next_token(mobile).max(now) + self.spacing(request.account) * ahead as u32
     }
 
     /// Lets the first job of a lane through its number's limiter, if it may.
@@ -331,56 +254,6 @@ impl Pacer {
             account: now.saturating_sub(entry.entered_account),
         };
         self.told.push((ticket, Turn::Go(waited)));
-    }
-
-    /// Parks a job that is in no queue.
-    fn park(&mut self, ticket: Ticket, park: Park, now: Tick) {
-        let Some(entry) = self.entries.remove(&ticket) else { return };
-        if park.on_room {
-            self.accounts[entry.request.account].parked[entry.request.priority.index()].count += 1;
-        }
-        if park.reason != WaitReason::AccountPaused {
-            self.tails.parked(&entry.request, Place::of(park, entry.request.account, now));
-        }
-        self.told.push((ticket, Turn::Park(park)));
-    }
-
-    /// Postgres has parked a job that was told to park.
-    pub fn parked_for_good(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
-        self.tails.stored(mobile, priority, seq);
-    }
-
-    /// Postgres has not parked a job that was told to park: its message was a copy. Nobody waits behind it.
-    pub fn not_parked(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
-        self.tails.returned(mobile, priority, seq);
-    }
-
-    /// A released job has come back, to go on or to be stored without a turn.
-    pub fn returned(&mut self, account: usize, mobile: Mobile, priority: Priority, seq: i64) {
-        self.came_back(account, mobile, priority, seq);
-    }
-
-    /// The same; where it was, if it was parked again.
-    fn came_back(&mut self, account: usize, mobile: Mobile, priority: Priority, seq: i64) -> Option<Place> {
-        self.accounts[account].returned(priority);
-        self.tails.returned(mobile, priority, seq)
-    }
-
-    /// Jobs that a former owner of this shard has parked, so that newcomers go behind them.
-    pub fn restore_parked(&mut self, mobile: Mobile, priority: Priority, former: Former) {
-        self.tails.restore(mobile, priority, former);
-    }
-
-    /// The place, in the order of arrival, of a message that a former owner held in memory when it
-    /// ended: before those that it had parked behind it. `None` where it had parked none, or where
-    /// this one was published after them.
-    pub fn place(&mut self, mobile: Mobile, priority: Priority, published: Option<Timestamp>) -> Option<i64> {
-        self.tails.place(mobile, priority, published)
-    }
-
-    /// So many more jobs are parked for an account.
-    pub fn add_backlog(&mut self, account: usize, priority: Priority, jobs: u64) {
-        self.accounts[account].parked[priority.index()].count += jobs;
     }
 
     /// What there is to tell, and when to ask again at the latest (`None`: after the next event).
@@ -465,24 +338,6 @@ impl Pacer {
         self.advance_accounts(account, now);
     }
 
-    /// A granted job is held by Postgres, or by the hour, until the park's due time: its tokens are given
-    /// back, and who comes after it goes behind it. Where its number has had all that it may get, that
-    /// holds for whoever waits behind it in memory, too.
-    pub fn held(&mut self, ticket: Ticket, park: Park, now: Tick) {
-        let Some(request) = self.entries.get(&ticket).map(|entry| entry.request) else { return };
-        self.tails.parked(&request, Place::of(park, request.account, now));
-        if park.reason == WaitReason::NumberLimit {
-            let behind = self.lanes.get(&request.mobile.as_u64()).map(|lane| lane.waiting.iter().flatten().copied());
-            let behind: Vec<Ticket> = behind.into_iter().flatten().collect();
-            let mut due = park.due.unwrap_or(now);
-            for next in behind {
-                due += self.spacing(request.account);
-                self.withdraw(next, Turn::Park(Park { due: Some(due), ..park }), now);
-            }
-        }
-        self.abandoned(ticket, now);
-    }
-
     fn leave_lane(&mut self, mobile: u64, ticket: Ticket, now: Tick) {
         if let Some(lane) = self.lanes.get_mut(&mobile) {
             if lane.ahead == Some(ticket) {
@@ -545,55 +400,6 @@ impl Pacer {
             }
         }
         self.leave_lane(mobile, ticket, now);
-    }
-
-    /// A job that waits for room is committed. The count was raised when it was told to park; a look
-    /// in between has not found it, and has set the count to nothing.
-    pub fn stored(&mut self, account: usize, priority: Priority) {
-        self.accounts[account].suspect(priority);
-    }
-
-    /// Parked jobs that nobody counted are looked for: those of a session before, committed after this
-    /// one began.
-    pub fn look_for_parked(&mut self) {
-        for account in &mut self.accounts {
-            Priority::ALL.iter().for_each(|priority| account.suspect(*priority));
-        }
-    }
-
-    /// Where parked jobs could be released to, now. While the circuit is open one alone, and only where nobody
-    /// is in memory who could probe: else a backlog would wait for a newcomer.
-    pub fn rooms(&mut self, now: Tick) -> Vec<Room> {
-        let mut rooms = Vec::new();
-        let is_open = self.circuit.is_open();
-        if is_open && !(self.entries.is_empty() && self.circuit.admits(now)) {
-            return rooms;
-        }
-        let shares: [usize; 3] = std::array::from_fn(|priority| self.share_of_memory(priority));
-        for (index, account) in self.accounts.iter_mut().enumerate() {
-            for priority in Priority::ALL.iter().copied() {
-                let jobs = account.room(priority, shares[priority.index()], now);
-                if jobs > 0 && account.take_suspicion(priority) {
-                    let jobs = if is_open { 1 } else { jobs };
-                    rooms.push(Room { account: index, priority, jobs });
-                    if is_open {
-                        return rooms;
-                    }
-                }
-            }
-        }
-        rooms
-    }
-
-    /// Released jobs of a priority that each account with a backlog may have in memory.
-    fn share_of_memory(&self, priority: usize) -> usize {
-        let backlogs = self.accounts.iter().filter(|account| account.parked[priority].count > 0).count();
-        self.crowd / backlogs.max(1)
-    }
-
-    /// `released` jobs were found for a room.
-    pub fn released(&mut self, room: Room, released: usize, now: Tick) {
-        self.accounts[room.account].released(room.priority, room.jobs, released, now);
     }
 
     /// Jobs of an account between grant and reply.

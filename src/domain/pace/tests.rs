@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::domain::job::Timestamp;
 
 const MAIN: usize = 0;
 const OTHER: usize = 1;

@@ -1,0 +1,61 @@
+//! Rooms: how many of the jobs that are parked for an account may come back now.
+
+use super::bucket::Tick;
+use super::{Pacer, Room};
+use crate::domain::job::Priority;
+
+impl Pacer {
+    /// So many more jobs are parked for an account.
+    pub fn add_backlog(&mut self, account: usize, priority: Priority, jobs: u64) {
+        self.accounts[account].parked[priority.index()].count += jobs;
+    }
+
+    /// A job that waits for room is committed. The count was raised when it was told to park; a look
+    /// in between has not found it, and has set the count to nothing.
+    pub fn stored(&mut self, account: usize, priority: Priority) {
+        self.accounts[account].suspect(priority);
+    }
+
+    /// Parked jobs that nobody counted are looked for: those of a session before, committed after this
+    /// one began.
+    pub fn look_for_parked(&mut self) {
+        for account in &mut self.accounts {
+            Priority::ALL.iter().for_each(|priority| account.suspect(*priority));
+        }
+    }
+
+    /// Where parked jobs could be released to, now. While the circuit is open one alone, and only where nobody
+    /// is in memory who could probe: else a backlog would wait for a newcomer.
+    pub fn rooms(&mut self, now: Tick) -> Vec<Room> {
+        let mut rooms = Vec::new();
+        let is_open = self.circuit.is_open();
+        if is_open && !(self.entries.is_empty() && self.circuit.admits(now)) {
+            return rooms;
+        }
+        let shares: [usize; 3] = std::array::from_fn(|priority| self.share_of_memory(priority));
+        for (index, account) in self.accounts.iter_mut().enumerate() {
+            for priority in Priority::ALL.iter().copied() {
+                let jobs = account.room(priority, shares[priority.index()], now);
+                if jobs > 0 && account.take_suspicion(priority) {
+                    let jobs = if is_open { 1 } else { jobs };
+                    rooms.push(Room { account: index, priority, jobs });
+                    if is_open {
+                        return rooms;
+                    }
+                }
+            }
+        }
+        rooms
+    }
+
+    /// Released jobs of a priority that each account with a backlog may have in memory.
+    fn share_of_memory(&self, priority: usize) -> usize {
+        let backlogs = self.accounts.iter().filter(|account| account.parked[priority].count > 0).count();
+        self.crowd / backlogs.max(1)
+    }
+
+    /// `released` jobs were found for a room.
+    pub fn released(&mut self, room: Room, released: usize, now: Tick) {
+        self.accounts[room.account].released(room.priority, room.jobs, released, now);
+    }
+}

@@ -28,6 +28,8 @@ impl Store {
     /// (in doubt, or waiting to be resent), because it is known now; also where an operator knew it before,
     /// for its smsid. False where it did not land: a doubt does not land on a doubt, which was announced
     /// already.
+    /// So does an answer that lets a job go on that waits for its number's limit: the attempt that it waits for,
+    /// its own, may be the one that does not count after all.
     /// An attempt that was taken for unknown is corrected by its late outcome; but one that gives the
     /// attempt back only together with its job, so that `jobs.attempts` stays the count of them.
     pub(super) async fn record_rows(&self, rows: &[Record]) -> Result<Vec<bool>, LedgerError> {
@@ -53,7 +55,9 @@ impl Store {
                  where j.id = i.id and j.requests = i.request
                    and (j.state = 'submitting' or j.state = 'in_doubt' and i.state <> 'in_doubt'
                        or i.state = 'accepted' and (j.state in ('waiting', 'queued')
-                           or j.state = 'accepted' and j.smsid is null))
+                           or j.state = 'accepted' and j.smsid is null)
+                       or i.wait_reason = 'retry' and i.refund = 0
+                           and j.state = 'waiting' and j.wait_reason = 'number_limit')
                  returning j.id, j.mobile, j.account, j.state, j.code, j.message, j.smsid, j.metadata
              ), told as (",
             announce!("landed"),

@@ -309,6 +309,7 @@ macro_rules! every_case {
             policy::of_a_batch_as_many_pass_as_there_is_room_for with crate::suite::Terms::an_hour(2);
             policy::what_is_held_goes_when_there_is_room with crate::suite::Terms::an_hour(2);
             policy::a_second_signature_keeps_the_place_of_the_first with crate::suite::Terms::an_hour(1);
+            policy::who_was_held_for_its_own_unknown_attempt_goes_when_that_is_known with crate::suite::Terms::an_hour(1);
             policy::a_day_ends_at_midnight_in_shanghai with crate::suite::Terms::a_day(2);
             policy::parked_lines_say_what_they_wait_for with crate::suite::Terms::an_hour(2);
             policy::bulk_jobs_spare_who_wants_none;

@@ -136,6 +136,22 @@ pub async fn a_day_ends_at_midnight_in_shanghai(pg: Pg) {
     held(claim(&pg, "e").await);
 }
 
+/// One an hour.
+pub async fn who_was_held_for_its_own_unknown_attempt_goes_when_that_is_known(pg: Pg) {
+    let (past, due) = (pg.now() - Duration::seconds(60), pg.now() - Duration::seconds(1));
+    pg.claimed("a").await;
+    assert!(pg.record("a", 1, Outcome::Unknown, retry_at(past)).await);
+    assert_eq!(ids(&pg.upkeep.release_due(pg.now(), 10).await.unwrap()), ["a"]);
+    let again = pg.readmit("a", From::Queued, Entry::Claim).await;
+    assert!(matches!(again, Readmitted::Held(until) if in_an_hour(&pg, until)), "{again:?}");
+    // Its owner was alive, only slow: ihuyi had refused it for the moment.
+    assert!(pg.record("a", 1, Outcome::Retry, retry_at(due)).await);
+    assert_eq!(pg.outcome("a", 1).await, Some(Outcome::Retry));
+    assert_eq!(ids(&pg.upkeep.release_due(pg.now(), 10).await.unwrap()), ["a"]);
+    let claimed = Readmitted::Claimed(Claim { attempts: 2, request: 2 });
+    assert_eq!(pg.readmit("a", From::Queued, Entry::Claim).await, claimed);
+}
+
 /// Two an hour.
 pub async fn parked_lines_say_what_they_wait_for(pg: Pg) {
     sent(&pg, "a").await;

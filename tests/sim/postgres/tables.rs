@@ -347,6 +347,9 @@ impl Tables {
             let lands = match job.state {
                 State::Submitting => true,
                 State::InDoubt => row.decision.next != Next::InDoubt,
+                State::Waiting if job.wait_reason == Some(WaitReason::NumberLimit) => {
+                    accepted || row.decision.spent && next_columns(&row.decision.next).0 == Some(WaitReason::Retry)
+                }
                 State::Waiting | State::Queued => accepted,
                 _ => false,
             };

@@ -85,7 +85,7 @@ impl Desk {
     }
 
     /// Waits for a place on the wire and a token of the account. An error says why the request must
-    /// not leave any more.
+    /// not leave any more; no token is spent on it.
     async fn depart(&self, attempt: &Attempt<'_>) -> Result<SemaphorePermit<'_>, &'static str> {
         let account = attempt.parcel.account;
         // The semaphores are never closed.
@@ -94,11 +94,20 @@ impl Desk {
         if let Some(ticket) = attempt.ticket {
             pace.until(pace.act(|pacer, _| pacer.due(ticket))).await;
         }
-        let turn = self.departures[account].lock().await;
-        while let Err(at) = pace.act(|pacer, now| pacer.depart(account, attempt.ticket, now)) {
+        let _turn = self.departures[account].lock().await;
+        loop {
+            self.may_leave(attempt)?;
+            let Err(at) = pace.act(|pacer, now| pacer.depart(account, attempt.ticket, now)) else { return Ok(permit) };
+            // Who waits here holds up those behind, and the claim runs out meanwhile.
+            if at > pace.tick_at(attempt.claimed) + FRESH {
+                return Err("the account's next turn is too far away");
+            }
             pace.until(at).await;
         }
-        drop(turn);
+    }
+
+    /// What may have changed since the claim.
+    fn may_leave(&self, attempt: &Attempt<'_>) -> Result<(), &'static str> {
         if attempt.claimed.elapsed() > FRESH {
             return Err("the claim was committed too slowly");
         }
@@ -108,7 +117,7 @@ impl Desk {
         if self.quiet_until(attempt.parcel).is_some() {
             return Err("the quiet hours began");
         }
-        Ok(permit)
+        Ok(())
     }
 
     async fn submit(&self, attempt: &Attempt<'_>, permit: SemaphorePermit<'_>) -> Reply {

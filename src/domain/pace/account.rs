@@ -41,6 +41,8 @@ pub(super) struct Account {
     /// when to claim, the gate keeps the distance on the wire when claims are committed in bunches.
     pub gate: AccountBucket,
     plan: AccountBucket,
+    /// Time between two tokens, and how many a second that makes.
+    period: Duration,
     rate: f64,
     max_in_flight: u32,
     pub mode: Mode,
@@ -101,6 +103,7 @@ impl Account {
         Account {
             gate: AccountBucket::empty(on_the_wire(pace.bucket), now),
             plan: AccountBucket::empty(pace.bucket, now),
+            period: pace.bucket.period,
             rate: 1.0 / pace.bucket.period.as_secs_f64(),
             max_in_flight: pace.max_in_flight.max(1),
             mode: Mode::Active,
@@ -132,6 +135,20 @@ impl Account {
         (self.rate * LINE_SECONDS).ceil().clamp(1.0, 1e6) as u32
     }
 
+    /// When to ask again, where a job that is claimed now would wait for the gate behind those in line for longer
+    /// than that: the plan may be ahead of the gate, which has less burst and also lets attempts through that the
+    /// plan never saw. A claim protects its attempt for some seconds only, and a slow account's token is minutes away.
+    fn claim_would_wait(&self, now: Tick) -> Option<Tick> {
+        let departs = self.gate.next_token() + self.period * self.undeparted;
+        let at = departs.saturating_sub(Duration::from_secs_f64(LINE_SECONDS));
+        (at > now).then_some(at)
+    }
+
+    /// When the account has its next token, for the plan and on the wire; `now` or earlier if it has one.
+    fn next_token(&self) -> Tick {
+        self.plan.next_token().max(self.gate.next_token())
+    }
+
     /// A granted job has departed, or will not.
     pub fn left_line(&mut self) {
         self.undeparted = self.undeparted.saturating_sub(1);
@@ -148,6 +165,9 @@ impl Account {
             return Err(None);
         }
         let priority = self.in_turn().ok_or(None)?;
+        if let Some(at) = self.claim_would_wait(now) {
+            return Err(Some(at));
+        }
         self.plan.take(now).map_err(Some)?;
         for other in (0..3).filter(|other| *other != priority) {
             self.passed_over[other] = if self.ready[other].is_empty() { 0 } else { self.passed_over[other] + 1 };
@@ -241,7 +261,7 @@ impl Account {
         let ahead = lines[own] as f64;
         let higher: usize = lines[..own].iter().sum();
         let seconds = (ahead / self.share(own, now) + higher as f64 / capacity).min((ahead + 1.0) * 10.0 / capacity);
-        self.plan.next_token().saturating_sub(now) + Duration::from_secs_f64(seconds.min(1e9))
+        self.next_token().saturating_sub(now) + Duration::from_secs_f64(seconds.min(1e9))
     }
 
     /// About when a job would have its turn that parks behind all of its priority.
@@ -263,7 +283,7 @@ impl Account {
             }
             Mode::Active => {}
         }
-        let Some(left) = (now + HORIZON).checked_sub(self.plan.next_token().max(now)) else { return 0 };
+        let Some(left) = (now + HORIZON).checked_sub(self.next_token().max(now)) else { return 0 };
         let share = self.share(priority.index(), now);
         let tokens = (left.as_secs_f64() * share).floor() as usize + 1;
         // None at all would be for good.

@@ -17,6 +17,8 @@ struct World {
     parked: Vec<(Ticket, Park)>,
     parks: HashMap<Ticket, u32>,
     sent: Vec<(Tick, Request)>,
+    /// When each was told to go.
+    granted: HashMap<Ticket, Tick>,
     replies: BTreeMap<(Tick, Ticket), Tick>,
     reply_after: Duration,
     /// Claimed, about to depart; each claim takes a while.
@@ -29,7 +31,10 @@ struct World {
 
 impl World {
     fn new(rate: u32, max_in_flight: u32) -> World {
-        let bucket = Bucket { period: Duration::from_secs(1) / rate, burst: rate.div_ceil(10) };
+        World::paced(Bucket { period: Duration::from_secs(1) / rate, burst: rate.div_ceil(10) }, max_in_flight)
+    }
+
+    fn paced(bucket: Bucket, max_in_flight: u32) -> World {
         let pace = AccountPace { bucket, max_in_flight, refusals: 0 };
         let mobile = Bucket { period: Duration::from_secs(1), burst: 1 };
         World {
@@ -39,6 +44,7 @@ impl World {
             parked: Vec::new(),
             parks: HashMap::new(),
             sent: Vec::new(),
+            granted: HashMap::new(),
             replies: BTreeMap::new(),
             reply_after: Duration::from_millis(20),
             line: VecDeque::new(),
@@ -90,7 +96,10 @@ impl World {
             }
             for (ticket, turn) in std::mem::take(&mut self.told) {
                 match turn {
-                    Turn::Go(_) => self.claims.push_back((self.now + self.claim_takes, ticket)),
+                    Turn::Go(_) => {
+                        self.granted.insert(ticket, self.now);
+                        self.claims.push_back((self.now + self.claim_takes, ticket));
+                    }
                     Turn::Park(park) => {
                         *self.parks.entry(ticket).or_default() += 1;
                         self.parked.push((ticket, park));
@@ -784,4 +793,23 @@ fn jobs_that_are_parked_again_and_again_keep_their_order() {
     let order = world.order(|_| true);
     assert_eq!(order.len(), 60);
     assert!(is_sorted(&order), "{order:?}");
+}
+
+#[test]
+fn a_slow_account_claims_only_what_can_leave_soon() {
+    for (burst, jobs) in [(1, 10), (10, 17)] {
+        let bucket = Bucket { period: Duration::from_secs(60), burst };
+        let mut world = World::paced(bucket, 100);
+        world.now = bucket.period * burst;
+        // A second signature goes past the plan.
+        world.pacer.depart(MAIN, None, world.now).unwrap();
+        (0..30).for_each(|n| {
+            world.publish(n, MAIN, Priority::Normal);
+        });
+        world.run(Duration::from_secs(630));
+        assert!(world.sent.len() >= jobs, "burst {burst}: {} of {jobs} in ten minutes", world.sent.len());
+        let longest = world.sent.iter().map(|(at, request)| *at - world.granted[&request.ticket]).max().unwrap();
+        assert!(longest <= Duration::from_secs(1), "burst {burst}: a claim waited {longest:?}");
+        assert!(is_sorted(&world.order(|_| true)));
+    }
 }

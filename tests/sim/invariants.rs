@@ -414,7 +414,9 @@ impl Evidence<'_> {
         for line in lines.into_values() {
             let plain = |job: &&Job| self.tables.jobs.get(&job.id).is_some_and(|row| row.requests <= 1);
             let on_time = |job: &&&Job| job.not_before.is_none();
-            if !line.iter().all(plain) || self.is_parted_by_a_pause(&line) {
+            // An account's backlog holds up no other's job, not even one for the same number.
+            let by_a_backlog = self.story.has_a_slow_account() && line.iter().any(|job| job.account != line[0].account);
+            if !line.iter().all(plain) || self.is_parted_by_a_pause(&line) || by_a_backlog {
                 continue;
             }
             let sent: Vec<Duration> =

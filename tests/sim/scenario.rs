@@ -44,6 +44,8 @@ const TROUBLE: Duration = Duration::from_secs(30);
 /// Everything must have come to rest this long after; an hour later for each time that the clock was set
 /// back.
 const PATIENCE: Duration = Duration::from_secs(900);
+/// Between two tokens of an account that is slow.
+const SLOW: Duration = Duration::from_secs(60);
 
 /// What a seed decides before anything happens.
 pub struct Story {
@@ -102,7 +104,15 @@ impl Story {
             rng,
         };
         story.settings.prefetch = story.prefetch;
+        if let Some(bucket) = policy.slow {
+            story.settings.accounts[0].pace.bucket = bucket;
+        }
         story
+    }
+
+    /// One of its accounts has a backlog for as long as the story lasts.
+    pub fn has_a_slow_account(&self) -> bool {
+        self.settings.accounts.iter().any(|account| account.pace.bucket.period == SLOW)
     }
 }
 
@@ -111,6 +121,8 @@ struct Policy {
     quiet: QuietHours,
     limits: NumberLimits,
     spared: Option<Mobile>,
+    /// The first account sends one in longer than a claim protects its attempt.
+    slow: Option<Bucket>,
 }
 
 impl Policy {
@@ -124,6 +136,7 @@ impl Policy {
             quiet: QuietHours::new(None, quiet(&mut rng), quiet(&mut rng)),
             limits: NumberLimits { sliding, daily: (rng.u8(..8) == 0).then(|| rng.u32(1..5)) },
             spared: (rng.u8(..4) == 0).then(|| Mobile::parse("13800000000").unwrap()),
+            slow: (rng.u8(..16) == 0).then(|| Bucket { period: SLOW, burst: rng.u32(1..8) }),
         }
     }
 }
@@ -442,7 +455,8 @@ async fn come_to_rest(cast: &Cast) {
         // Back: what waits is due later. On: so is what waits behind others for a window that Postgres counts.
         let set_back = (cast.story.faults.iter())
             .filter(|(_, fault)| matches!(fault, Fault::ClockSet(by) if *by < 0 || cast.story.settings.number_limited));
-        if begun.elapsed() > PATIENCE + Duration::from_secs(3_600) * set_back.count() as u32 {
+        let slow = if cast.story.has_a_slow_account() { 6 } else { 1 };
+        if begun.elapsed() > PATIENCE * slow + Duration::from_secs(3_600) * set_back.count() as u32 {
             return cast.world.violation("it does not come to rest".into());
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

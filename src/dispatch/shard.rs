@@ -17,6 +17,7 @@ use super::pacer::Pace;
 use super::ports::*;
 use super::reconnect::Delays;
 use super::settings::Settings;
+use crate::domain::job::Timestamp;
 use crate::domain::pace::Former;
 
 /// How often a standby asks for the lease.
@@ -202,27 +203,28 @@ async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
     let names: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
     let rows = desk.ports.upkeep.accounts(&names).await?;
     duties::restore_accounts(desk, pace, &rows);
-    let parked = desk.ports.upkeep.parked().await?;
     let now = desk.now();
-    parked.iter().for_each(|line| desk.go_on_after(line.last_seq));
-    pace.act(|pacer, _| {
-        for line in parked {
-            let due = pace.tick_of(line.due_at, now);
-            let former = Former {
-                due,
-                on_room: line.on_room,
-                reason: line.reason,
-                first_seq: line.first_seq,
-                last_seq: line.last_seq,
-                published: line.published_at,
-            };
-            pacer.restore_parked(line.mobile, line.priority, former);
-            if let (true, Some(account)) = (line.on_room, desk.settings.account(&line.account)) {
-                pacer.add_backlog(account, line.priority, u64::from(line.jobs));
-            }
+    desk.ports.upkeep.parked(&mut |line| stand_in_line(desk, pace, line, now)).await
+}
+
+/// Newcomers go behind what a former owner has parked.
+fn stand_in_line(desk: &Desk, pace: &Pace, line: ParkedJobs, now: Timestamp) {
+    desk.go_on_after(line.last_seq);
+    let former = Former {
+        due: line.due_at.map(|at| pace.tick_of(at, now)),
+        on_room: line.on_room,
+        reason: line.reason,
+        first_seq: line.first_seq,
+        last_seq: line.last_seq,
+        published: line.published_at,
+    };
+    let backlog = desk.settings.account(&line.account).filter(|_| line.on_room);
+    pace.act(|pacer, now| {
+        pacer.restore_parked(line.mobile, line.priority, former, now);
+        if let Some(account) = backlog {
+            pacer.add_backlog(account, line.priority, u64::from(line.jobs));
         }
     });
-    Ok(())
 }
 
 /// What waits for a turn is left to the queues; what is claimed may finish in time.

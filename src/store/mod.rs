@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod lease;
 pub mod operate;
+mod parked;
 mod policy;
 mod pool;
 mod probe;

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Row;
-use sqlx::postgres::PgRow;
-use tracing::error;
 
 use super::connect::Store;
 use super::error::ledger_error;
@@ -13,7 +11,6 @@ use super::events::announce;
 use super::rows::claim_of;
 use crate::dispatch::ports::*;
 use crate::domain::job::{OnUnknown, Priority, Timestamp, WaitReason};
-use crate::domain::mobile::Mobile;
 use crate::domain::receipt::Receipt;
 use crate::domain::review::Review;
 use crate::domain::uplink::Uplink;
@@ -230,37 +227,6 @@ impl Store {
         Ok(moved.rows_affected())
     }
 
-    async fn parked_rows(&self) -> Result<Vec<ParkedJobs>, LedgerError> {
-        let rows = sqlx::query(
-            "select account, mobile, priority, on_room, wait_reason, coalesce(max(due_at), now()) as due_at,
-                 count(*) as jobs, min(seq) as first_seq, max(seq) as last_seq, max(published_at) as published_at
-             from (
-                 select account, mobile, priority, on_room, wait_reason, due_at, seq, published_at
-                 from jobs j where state = 'waiting' and not on_room
-                     and (wait_reason in ('rate_limited', 'quiet_hours') or wait_reason = 'number_limit' and $1
-                         and not exists (
-                             select from attempts a
-                             where a.job_id = j.id and a.attempt = j.requests and a.outcome = 'tomorrow'))
-                 union all select account, mobile, priority, on_room, wait_reason, due_at, seq, published_at
-                 from jobs where state = 'waiting' and on_room) parked
-             group by account, mobile, priority, on_room, wait_reason",
-        )
-        // Where the gateway has said that it waits, it says so to each job of the number by itself.
-        .bind(!self.limits.is_empty())
-        .fetch_all(&self.pool)
-        .await
-        .map_err(ledger_error)?;
-        let mut parked = Vec::with_capacity(rows.len());
-        for row in &rows {
-            match parked_jobs(row) {
-                Ok(line) => parked.push(line),
-                // The others must be served all the same.
-                Err(error) => error!(%error, "a parked job cannot be read: mend its row, or delete it"),
-            }
-        }
-        Ok(parked)
-    }
-
     async fn waiting_counts(&self) -> Result<Waiting, LedgerError> {
         let rows = sqlx::query(
             // Each half has an index of its own; together they have none.
@@ -305,24 +271,6 @@ impl Ledger for Store {
     fn refuse<'a>(&'a self, rows: &'a [Refusal]) -> Boxed<'a, Result<Vec<()>, LedgerError>> {
         Box::pin(self.refuse_rows(rows))
     }
-}
-
-fn parked_jobs(row: &PgRow) -> Result<ParkedJobs, LedgerError> {
-    let unreadable = |what: &str| LedgerError::Refused(format!("its {what} is none"));
-    Ok(ParkedJobs {
-        account: row.try_get("account").map_err(ledger_error)?,
-        mobile: Mobile::parse_any(row.try_get("mobile").map_err(ledger_error)?).map_err(|_| unreadable("mobile"))?,
-        priority: Priority::parse(row.try_get("priority").map_err(ledger_error)?)
-            .ok_or_else(|| unreadable("priority"))?,
-        due_at: row.try_get("due_at").map_err(ledger_error)?,
-        on_room: row.try_get("on_room").map_err(ledger_error)?,
-        reason: WaitReason::parse(row.try_get("wait_reason").map_err(ledger_error)?)
-            .ok_or_else(|| unreadable("wait_reason"))?,
-        jobs: row.try_get::<i64, _>("jobs").map_err(ledger_error)?.clamp(0, 1 << 30) as u32,
-        first_seq: row.try_get("first_seq").map_err(ledger_error)?,
-        last_seq: row.try_get("last_seq").map_err(ledger_error)?,
-        published_at: row.try_get("published_at").map_err(ledger_error)?,
-    })
 }
 
 impl Upkeep for Store {
@@ -395,8 +343,8 @@ impl Upkeep for Store {
         Box::pin(self.reroute_rows(from, to, limit))
     }
 
-    fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {
-        Box::pin(self.parked_rows())
+    fn parked<'a>(&'a self, each: &'a mut (dyn FnMut(ParkedJobs) + Send)) -> Boxed<'a, Result<(), LedgerError>> {
+        Box::pin(self.parked_rows(each))
     }
 
     fn replay(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<bool, LedgerError>> {

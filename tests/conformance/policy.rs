@@ -161,7 +161,8 @@ pub async fn parked_lines_say_what_they_wait_for(pg: Pg) {
     let quiet =
         Entry::Wait { reason: WaitReason::QuietHours, due_at: Some(pg.now() + Duration::hours(9)), on_room: false };
     assert_eq!(pg.admit(job("e"), quiet).await, Admitted::Stored);
-    let mut lines = pg.upkeep.parked().await.unwrap();
+    let mut lines = Vec::new();
+    pg.upkeep.parked(&mut |line| lines.push(line)).await.unwrap();
     lines.sort_by_key(|line| line.due_at);
     let told: Vec<_> = lines.iter().map(|line| (line.reason, line.jobs, line.on_room)).collect();
     assert_eq!(told, [(WaitReason::NumberLimit, 2, false), (WaitReason::QuietHours, 1, false)]);

@@ -2,6 +2,7 @@
 //! Postgres away from sending once there are millions of jobs.
 
 mod pages;
+mod parked;
 
 use std::time::Duration;
 

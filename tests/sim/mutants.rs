@@ -373,8 +373,8 @@ impl Upkeep for Lazy {
         self.inner.reroute(from, to, limit)
     }
 
-    fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {
-        self.inner.parked()
+    fn parked<'a>(&'a self, each: &'a mut (dyn FnMut(ParkedJobs) + Send)) -> Boxed<'a, Result<(), LedgerError>> {
+        self.inner.parked(each)
     }
 
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {

@@ -59,8 +59,8 @@ pub struct ParkedJobs {
     pub mobile: Mobile,
     /// The priority.
     pub priority: Priority,
-    /// The last slot.
-    pub due_at: Timestamp,
+    /// The last slot; `None` while their account is paused.
+    pub due_at: Option<Timestamp>,
     /// They wait for room.
     pub on_room: bool,
     /// What they wait for.
@@ -135,8 +135,9 @@ pub trait Upkeep: Send + Sync + 'static {
     /// Hands the oldest jobs that wait for room of one account to another, which will release them
     /// when it has room; the priority of each.
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>>;
-    /// What is parked for limiters and accounts, a row for each number and account.
-    fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>>;
+    /// Tells `each` what is parked for limiters and accounts, a line for each number and account: one after the
+    /// other, as there may be millions.
+    fn parked<'a>(&'a self, each: &'a mut (dyn FnMut(ParkedJobs) + Send)) -> Boxed<'a, Result<(), LedgerError>>;
     /// Sends jobs of the replay that is due first again, at most `limit`. False where none is due. They are due at
     /// `now`, and a new expiry counts from then: what reads both is the daemon's clock, and not Postgres'.
     fn replay(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<bool, LedgerError>>;

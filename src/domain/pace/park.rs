@@ -97,9 +97,7 @@ impl Pacer {
         if park.on_room {
             self.accounts[entry.request.account].parked[entry.request.priority.index()].count += 1;
         }
-        if park.reason != WaitReason::AccountPaused {
-            self.tails.parked(&entry.request, Place::of(park, entry.request.account, now));
-        }
+        self.tails.parked(&entry.request, Place::of(park, entry.request.account, now));
         self.told.push((ticket, Turn::Park(park)));
     }
 
@@ -125,8 +123,8 @@ impl Pacer {
     }
 
     /// Jobs that a former owner of this shard has parked, so that newcomers go behind them.
-    pub fn restore_parked(&mut self, mobile: Mobile, priority: Priority, former: Former) {
-        self.tails.restore(mobile, priority, former);
+    pub fn restore_parked(&mut self, mobile: Mobile, priority: Priority, former: Former, now: Tick) {
+        self.tails.restore(mobile, priority, former, now);
     }
 
     /// The place, in the order of arrival, of a message that a former owner held in memory when it

@@ -12,6 +12,8 @@ use crate::domain::mobile::Mobile;
 /// A parked job that has not come back this long after its slot is not waited for any more: it was
 /// cancelled or has expired.
 const GRACE: Duration = Duration::from_secs(60);
+/// Nobody knows how long a pause takes. A job that waits for its end is waited for so long.
+const PAUSED: Duration = Duration::from_secs(86_400);
 
 /// Where a parked job stands.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +32,7 @@ impl Place {
     /// Where `park` puts a job of that account.
     pub fn of(park: Park, account: usize, now: Tick) -> Place {
         let Park { reason, due, on_room } = park;
-        Place { due: due.unwrap_or(now), on_room, reason, account: Some(account) }
+        Place { due: due.unwrap_or(now + PAUSED), on_room, reason, account: Some(account) }
     }
 
     /// Whoever was let out of this place has nobody at the other before it: of one room, and of slots, jobs
@@ -44,18 +46,73 @@ impl Place {
     }
 }
 
-/// Where the last parked job of a number stands. A backlog may have one for each of 200,000 numbers: what
-/// few of them need is apart.
-#[derive(Debug)]
+/// Where the last parked job of a number and priority stands. A campaign may have one for each of millions: it
+/// takes 16 bytes, and what few of them need is apart.
+#[derive(Clone, Copy, Debug)]
 struct Tail {
-    last: Place,
     /// The last of those that Postgres has parked, in the order of arrival.
     last_seq: i64,
-    /// That one has come back, and so have all that were parked before it.
-    is_back: bool,
-    more: Option<Box<More>>,
+    /// The last place: its slot in microseconds, and below that, in [`FLAGS`] bits, what [`Tail::last`] reads.
+    last: u64,
 }
 
+/// Bits for the index of the reason, and one each for the two that follow.
+const REASON: u64 = 0b111;
+const ON_ROOM: u64 = 1 << 3;
+/// That one has come back, and so have all that were parked before it.
+const IS_BACK: u64 = 1 << 4;
+const FLAGS: u32 = 5;
+
+impl Tail {
+    /// Nobody is parked yet.
+    fn at(last: Place) -> Tail {
+        let mut tail = Tail { last_seq: i64::MIN, last: IS_BACK };
+        tail.set_last(last);
+        tail
+    }
+
+    fn last(self) -> Place {
+        Place {
+            due: Duration::from_micros(self.last >> FLAGS),
+            on_room: self.last & ON_ROOM != 0,
+            reason: WaitReason::ALL[(self.last & REASON) as usize],
+            account: None,
+        }
+    }
+
+    fn set_last(&mut self, place: Place) {
+        // As far as the bits go: eighteen thousand years.
+        let due = u64::try_from(place.due.as_micros()).unwrap_or(u64::MAX).min(u64::MAX >> FLAGS);
+        let reason = WaitReason::ALL.iter().position(|reason| *reason == place.reason).unwrap_or_default() as u64;
+        let on_room = if place.on_room { ON_ROOM } else { 0 };
+        self.last = due << FLAGS | self.last & IS_BACK | on_room | reason;
+    }
+
+    fn due(self) -> Tick {
+        self.last().due
+    }
+
+    /// The job of that place is parked.
+    fn has(&mut self, seq: i64) {
+        if seq >= self.last_seq {
+            self.last_seq = seq;
+            self.last &= !IS_BACK;
+        }
+    }
+
+    /// The job of that place is not parked.
+    fn forget(&mut self, seq: i64) {
+        if seq == self.last_seq {
+            self.last |= IS_BACK;
+        }
+    }
+
+    fn is_back(self) -> bool {
+        self.last & IS_BACK != 0
+    }
+}
+
+/// What some tails need besides.
 #[derive(Debug, Default)]
 struct More {
     /// Jobs that had come back and were parked again, or were held, by their place. Those behind them may
@@ -63,132 +120,161 @@ struct More {
     again: BTreeMap<i64, Place>,
     /// Those that were told to park, and of which Postgres has not said whether they are.
     told: Vec<i64>,
-    former: Option<FormerOwner>,
 }
 
-/// What is known of the jobs that a former owner has parked.
+impl More {
+    fn is_empty(&self) -> bool {
+        self.again.is_empty() && self.told.is_empty()
+    }
+
+    /// True where it was told to park, and nothing has been said of it since.
+    fn settle(&mut self, seq: i64) -> bool {
+        let before = self.told.len();
+        self.told.retain(|told| *told != seq);
+        self.told.len() < before
+    }
+}
+
+/// What is known of the jobs of a number that a former owner has parked.
 #[derive(Clone, Copy, Debug)]
 struct FormerOwner {
+    key: Key,
     /// The next place before the first of them.
     next_place: i64,
-    /// When the last of them was published.
-    published: Option<Timestamp>,
-}
-
-impl Tail {
-    /// Nobody is parked yet.
-    fn at(last: Place) -> Tail {
-        Tail { last, last_seq: i64::MIN, is_back: true, more: None }
-    }
-
-    fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
-    }
-
-    /// The job of that place is parked.
-    fn has(&mut self, seq: i64) {
-        if seq >= self.last_seq {
-            (self.last_seq, self.is_back) = (seq, false);
-        }
-    }
-
-    /// It was told to park. False where that is settled already.
-    fn is_told(&mut self, seq: i64) -> bool {
-        let Some(more) = &mut self.more else { return false };
-        let before = more.told.len();
-        more.told.retain(|told| *told != seq);
-        let was_told = more.told.len() < before;
-        if more.told.is_empty() && more.again.is_empty() && more.former.is_none() {
-            self.more = None;
-        }
-        was_told
-    }
-
-    /// The job of that place is not parked; where it was, if it was parked again.
-    fn forget(&mut self, seq: i64) -> Option<Place> {
-        self.is_back |= seq == self.last_seq;
-        let place = self.more.as_mut().and_then(|more| more.again.remove(&seq));
-        self.is_told(seq);
-        place
-    }
-
-    /// Nobody is waited for.
-    fn is_over(&self) -> bool {
-        self.is_back && self.more.as_ref().is_none_or(|more| more.again.is_empty() && more.told.is_empty())
-    }
+    /// When the last of them was published, in Unix microseconds; [`i64::MIN`] where that is not known.
+    published: i64,
 }
 
 /// Room for so many places before the first parked job: microseconds in the order of arrival.
 const PLACES: i64 = 1_000_000;
 
+/// A number and a priority.
+type Key = u64;
+
+fn key(mobile: Mobile, priority: Priority) -> Key {
+    mobile.as_u64() << 2 | priority.index() as u64
+}
+
+/// Parts of the map: each grows and is swept by itself, so neither takes long, nor half as much memory again.
+const SHARDS: usize = 64;
+
+type Shard = HashMap<Key, Tail, foldhash::fast::FixedState>;
+
 /// The tails of all numbers with parked jobs.
-#[derive(Default)]
 pub(super) struct Tails {
-    tails: HashMap<(u64, Priority), Tail, foldhash::fast::FixedState>,
-    sweep_at: Tick,
+    shards: Vec<Shard>,
+    more: HashMap<Key, More, foldhash::fast::FixedState>,
+    /// By key, once `is_sorted`.
+    former: Vec<FormerOwner>,
+    is_sorted: bool,
+    sweep_next: usize,
+}
+
+impl Default for Tails {
+    fn default() -> Self {
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        Tails { shards, more: HashMap::default(), former: Vec::new(), is_sorted: true, sweep_next: 0 }
+    }
 }
 
 impl Tails {
+    fn shard(&mut self, key: Key) -> &mut Shard {
+        &mut self.shards[shard_of(key)]
+    }
+
+    fn tail(&self, key: Key) -> Option<Tail> {
+        self.shards[shard_of(key)].get(&key).copied()
+    }
+
     /// The parked job that `request`, which has come back from `own`, must go behind, if there is one.
     pub fn to_follow(&self, request: &Request, own: Option<Place>, now: Tick) -> Option<Place> {
-        let tail = self.tails.get(&(request.mobile.as_u64(), request.priority))?;
+        let key = key(request.mobile, request.priority);
         if request.standing == Standing::New {
-            return (now < tail.last.due + GRACE).then_some(tail.last);
+            return self.tail(key).map(Tail::last).filter(|last| now < last.due + GRACE);
         }
-        let before = tail.more.as_ref()?.again.range(..request.seq).rev().map(|(_, again)| again);
+        let before = self.more.get(&key)?.again.range(..request.seq).rev().map(|(_, again)| again);
         let holds = |again: &&Place| now < again.due + GRACE && !own.is_some_and(|own| own.is_let_out_after(again));
         before.into_iter().find(holds).copied()
     }
 
     /// `request` is told to park at `place`. Then comes [`Tails::stored`], or [`Tails::returned`].
     pub fn parked(&mut self, request: &Request, place: Place) {
-        let key = (request.mobile.as_u64(), request.priority);
-        let tail = self.tails.entry(key).or_insert_with(|| Tail::at(place));
-        tail.more().told.push(request.seq);
-        // One that had waited in memory when its number's window was full stands before others that
-        // were parked behind it long ago, and that come back first.
-        if request.standing != Standing::New || place.reason == WaitReason::NumberLimit {
-            tail.more().again.insert(request.seq, place);
+        let Request { mobile, priority, seq, standing, .. } = *request;
+        let key = key(mobile, priority);
+        let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(place));
+        if standing == Standing::New || place.due >= tail.due() {
+            let due = tail.due().max(place.due);
+            tail.set_last(Place { due, ..place });
         }
-        if request.standing == Standing::New || place.due >= tail.last.due {
-            tail.last = Place { due: tail.last.due.max(place.due), ..place };
+        let last_seq = tail.last_seq;
+        let more = self.more.entry(key).or_default();
+        // One that had waited in memory, when its account paused or its number's window was full, stands before
+        // others that were parked behind it long ago, and that come back first.
+        let stands_before = last_seq > seq || more.told.iter().any(|told| *told > seq);
+        if standing != Standing::New || place.reason == WaitReason::NumberLimit || stands_before {
+            more.again.insert(seq, place);
         }
+        more.told.push(seq);
     }
 
     /// Jobs that were parked before this process took over. A number may have several lines of them,
     /// each for another reason: they make one tail.
-    pub fn restore(&mut self, mobile: Mobile, priority: Priority, former: Former) {
+    pub fn restore(&mut self, mobile: Mobile, priority: Priority, former: Former, now: Tick) {
         let Former { due, on_room, reason, first_seq, last_seq, published } = former;
-        let place = Place { due, on_room, reason, account: None };
-        let tail = self.tails.entry((mobile.as_u64(), priority)).or_insert_with(|| Tail::at(place));
+        let place = Place { due: due.unwrap_or(now + PAUSED), on_room, reason, account: None };
+        let key = key(mobile, priority);
+        let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(place));
         tail.has(last_seq);
-        if due >= tail.last.due {
-            tail.last = place;
+        if place.due >= tail.due() {
+            tail.set_last(place);
         }
         if reason == WaitReason::NumberLimit {
-            tail.more().again.insert(first_seq, place);
+            self.more.entry(key).or_default().again.insert(first_seq, place);
         }
-        let next_place = first_seq - PLACES;
-        let owner = tail.more().former.get_or_insert(FormerOwner { next_place, published });
-        owner.next_place = owner.next_place.min(next_place);
-        owner.published = owner.published.max(published);
+        let published = published.map_or(i64::MIN, |at| at.timestamp_micros());
+        self.former.push(FormerOwner { key, next_place: first_seq - PLACES, published });
+        self.is_sorted = false;
     }
 
     /// See [`super::Pacer::place`].
     pub fn place(&mut self, mobile: Mobile, priority: Priority, published: Option<Timestamp>) -> Option<i64> {
-        let owner = self.tails.get_mut(&(mobile.as_u64(), priority))?.more.as_mut()?.former.as_mut()?;
-        if published.zip(owner.published).is_some_and(|(this, last)| this > last) {
+        let key = key(mobile, priority);
+        self.tail(key)?;
+        self.sort_former();
+        let index = self.former.binary_search_by_key(&key, |owner| owner.key).ok()?;
+        let owner = &mut self.former[index];
+        let later = |this: Timestamp| owner.published != i64::MIN && this.timestamp_micros() > owner.published;
+        if published.is_some_and(later) {
             return None;
         }
         owner.next_place += 1;
         Some(owner.next_place - 1)
     }
 
+    /// One entry for each number and priority, in order.
+    fn sort_former(&mut self) {
+        if std::mem::replace(&mut self.is_sorted, true) {
+            return;
+        }
+        self.former.sort_unstable_by_key(|owner| owner.key);
+        self.former.dedup_by(|line, owner| {
+            let same = line.key == owner.key;
+            if same {
+                owner.next_place = owner.next_place.min(line.next_place);
+                owner.published = owner.published.max(line.published);
+            }
+            same
+        });
+        self.former.shrink_to_fit();
+    }
+
     /// Postgres has parked a job that was told to.
     pub fn stored(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
-        let Some(tail) = self.tails.get_mut(&(mobile.as_u64(), priority)) else { return };
+        let key = key(mobile, priority);
         // It may have come back already, while the answer was on its way.
-        if tail.is_told(seq) {
+        if self.settle(key, |more| more.settle(seq)) == Some(true)
+            && let Some(tail) = self.shard(key).get_mut(&key)
+        {
             tail.has(seq);
         }
     }
@@ -197,22 +283,60 @@ impl Tails {
     /// another; where it was, if it was parked again. Saying so twice changes nothing. Of jobs that were
     /// cancelled or have expired nobody says so: the next newcomer that goes behind them makes it good.
     pub fn returned(&mut self, mobile: Mobile, priority: Priority, seq: i64) -> Option<Place> {
-        let key = (mobile.as_u64(), priority);
-        let tail = self.tails.get_mut(&key)?;
-        let place = tail.forget(seq);
-        if tail.is_over() {
-            self.tails.remove(&key);
+        let key = key(mobile, priority);
+        let tail = self.shard(key).get_mut(&key)?;
+        tail.forget(seq);
+        let is_back = tail.is_back();
+        let place = self.settle(key, |more| {
+            more.settle(seq);
+            more.again.remove(&seq)
+        });
+        if is_back && !self.more.contains_key(&key) {
+            self.shard(key).remove(&key);
         }
-        place
+        place.flatten()
     }
 
-    /// Forgets what nothing will come back from. A full pass each minute.
+    /// Does something with what there is more of a tail, which goes when nothing of it is left.
+    fn settle<T>(&mut self, key: Key, action: impl FnOnce(&mut More) -> T) -> Option<T> {
+        let more = self.more.get_mut(&key)?;
+        let result = action(more);
+        if more.is_empty() {
+            self.more.remove(&key);
+        }
+        Some(result)
+    }
+
+    /// Forgets what nothing will come back from, one part of the map each time.
     pub fn sweep(&mut self, now: Tick) {
-        if now >= self.sweep_at {
-            self.sweep_at = now + GRACE;
-            self.tails.retain(|_, tail| now < tail.last.due + GRACE);
+        let shard = &mut self.shards[self.sweep_next];
+        self.sweep_next = (self.sweep_next + 1) % SHARDS;
+        let more = &mut self.more;
+        shard.retain(|key, tail| {
+            let stays = now < tail.due() + GRACE;
+            if !stays {
+                more.remove(key);
+            }
+            stays
+        });
+        if shard.capacity() > 64 && shard.capacity() / 4 > shard.len() {
+            shard.shrink_to_fit();
+        }
+        if self.sweep_next == 0 && self.shards.iter().all(Shard::is_empty) {
+            self.former = Vec::new();
         }
     }
+
+    /// Numbers and priorities that are waited for.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(Shard::len).sum()
+    }
+}
+
+/// The last digits of a number are well spread.
+fn shard_of(key: Key) -> usize {
+    ((key >> 2) % SHARDS as u64) as usize
 }
 
 #[cfg(test)]
@@ -238,7 +362,8 @@ mod tests {
     fn restored(first_seq: i64, last_seq: i64) -> Tails {
         let mut tails = Tails::default();
         let Place { due, on_room, reason, .. } = on_room();
-        tails.restore(mobile(), NORMAL, Former { due, on_room, reason, first_seq, last_seq, published: None });
+        let former = Former { due: Some(due), on_room, reason, first_seq, last_seq, published: None };
+        tails.restore(mobile(), NORMAL, former, Tick::ZERO);
         tails
     }
 
@@ -267,7 +392,7 @@ mod tests {
         returns(&mut tails, copy.seq);
         assert!(!follows(&tails, PLACES, Standing::Released, None));
         returns(&mut tails, PLACES);
-        assert!(tails.tails.is_empty());
+        assert_eq!(tails.len(), 0);
     }
 
     #[test]
@@ -284,7 +409,7 @@ mod tests {
         returns(&mut tails, PLACES);
         assert!(newcomer(&tails));
         returns(&mut tails, PLACES + 1);
-        assert!(tails.tails.is_empty() && !newcomer(&tails));
+        assert!(tails.len() == 0 && !newcomer(&tails));
     }
 
     #[test]
@@ -295,7 +420,7 @@ mod tests {
         returns(&mut tails, PLACES + 1);
         assert!(follows(&tails, PLACES + 9, Standing::New, None), "the first is still parked");
         returns(&mut tails, PLACES);
-        assert!(tails.tails.is_empty());
+        assert_eq!(tails.len(), 0);
     }
 
     #[test]
@@ -333,7 +458,7 @@ mod tests {
         assert!(follows(&tails, PLACES + 1, Standing::New, None));
         parks(&mut tails, PLACES + 1, Standing::New, on_room());
         returns(&mut tails, PLACES + 1);
-        assert!(tails.tails.is_empty());
+        assert_eq!(tails.len(), 0);
     }
 
     #[test]
@@ -348,7 +473,7 @@ mod tests {
             assert!(follows(&tails, 4, Standing::New, None), "the first is still parked");
         }
         returns(&mut tails, 1);
-        assert!(tails.tails.is_empty());
+        assert_eq!(tails.len(), 0);
     }
 
     #[test]
@@ -358,6 +483,6 @@ mod tests {
         assert!(follows(&tails, 2, Standing::New, None), "it is about to be parked");
         returns(&mut tails, 1);
         tails.stored(mobile(), NORMAL, 1);
-        assert!(tails.tails.is_empty());
+        assert_eq!(tails.len(), 0);
     }
 }

@@ -623,14 +623,14 @@ fn newcomers_go_behind_what_a_former_owner_parked() {
     let due = world.now + Duration::from_secs(100);
     let published = Some("2026-11-23T08:00:00Z".parse().unwrap());
     let former = Former {
-        due,
+        due: Some(due),
         on_room: false,
         reason: WaitReason::RateLimited,
         first_seq: 5_000_000,
         last_seq: 6_000_000,
         published,
     };
-    world.pacer.restore_parked(mobile, Priority::Normal, former);
+    world.pacer.restore_parked(mobile, Priority::Normal, former, world.now);
     world.publish(1, MAIN, Priority::Normal);
     assert!(world.parked[0].1.due.unwrap() > due);
     world.publish(1, MAIN, Priority::High);
@@ -644,14 +644,14 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
     let first_seq = 1_000_000_000;
     let at = |seconds| Some(Timestamp::UNIX_EPOCH + chrono::Duration::seconds(seconds));
     let former = Former {
-        due: world.now,
+        due: Some(world.now),
         on_room: false,
         reason: WaitReason::RateLimited,
         first_seq,
         last_seq: first_seq + 2,
         published: at(20),
     };
-    world.pacer.restore_parked(mobile, Priority::Normal, former);
+    world.pacer.restore_parked(mobile, Priority::Normal, former, world.now);
     for seq in first_seq..first_seq + 3 {
         let ticket = seq as Ticket;
         let standing = Standing::Released;

@@ -46,8 +46,8 @@ pub enum Standing {
 /// Jobs that a former owner has parked.
 #[derive(Clone, Copy, Debug)]
 pub struct Former {
-    /// The last slot.
-    pub due: Tick,
+    /// The last slot; `None` while their account is paused.
+    pub due: Option<Tick>,
     /// They wait for room, not for their slots.
     pub on_room: bool,
     /// What they wait for.

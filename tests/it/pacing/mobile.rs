@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{closest, contents, times};
 use crate::support::stage::Stage;
-use crate::support::{becomes, number};
+use crate::support::{becomes, dispatcher, number};
 
 /// `count` jobs for one number, numbered on from `from`.
 fn jobs(n: usize, from: usize, count: usize) -> Vec<Value> {
@@ -129,4 +129,26 @@ async fn the_order_of_a_number_survives_restarts() {
     stage.states("accepted 32").await;
     assert_eq!(contents(&stage.gateway.submissions(), &number(0)), texts(32));
     stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_pause_keeps_the_order_of_a_number() {
+    let mut stage = limited("20/s").await;
+    stage.start().await;
+    stage.publish("normal", &jobs(0, 0, 120)).await;
+    for sent in [20, 60] {
+        stage.submissions(sent).await;
+        // Some wait in memory, others for a slot that comes while the account is paused or soon afterwards.
+        pause(&stage, "pause");
+        becomes("on the wire", 0, async || stage.db.count("jobs where state = 'submitting'").await).await;
+        stage.metric("jobs_in_flight", &[], 0.0).await;
+        pause(&stage, "resume");
+    }
+    stage.states("accepted 120").await;
+    assert_eq!(contents(&stage.gateway.submissions(), &number(0)), texts(120));
+    stage.finish().await;
+}
+
+fn pause(stage: &Stage, act: &str) {
+    dispatcher(&["accounts", act, "main"]).postgres(&stage.db.url).ok();
 }

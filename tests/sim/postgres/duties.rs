@@ -197,7 +197,7 @@ impl Tables {
             .collect()
     }
 
-    pub fn parked(&self, now: Timestamp) -> Vec<ParkedJobs> {
+    pub fn parked(&self) -> Vec<ParkedJobs> {
         let mut lines = BTreeMap::new();
         let parked = |row: &&JobRow| match row.wait_reason {
             Some(WaitReason::RateLimited | WaitReason::QuietHours) => true,
@@ -219,7 +219,7 @@ impl Tables {
                 account,
                 mobile,
                 priority,
-                due_at: line.due.unwrap_or(now),
+                due_at: line.due,
                 on_room,
                 reason: reason.unwrap_or(WaitReason::RateLimited),
                 jobs: line.jobs,

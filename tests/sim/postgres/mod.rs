@@ -303,8 +303,12 @@ impl Upkeep for Postgres {
         })
     }
 
-    fn parked(&self) -> Boxed<'_, Result<Vec<ParkedJobs>, LedgerError>> {
-        Box::pin(self.statement("parked", |tables, now| Ok(tables.parked(now))))
+    fn parked<'a>(&'a self, each: &'a mut (dyn FnMut(ParkedJobs) + Send)) -> Boxed<'a, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let lines = self.statement("parked", |tables, _| Ok(tables.parked())).await?;
+            lines.into_iter().for_each(each);
+            Ok(())
+        })
     }
 
     fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {

@@ -82,6 +82,8 @@ pub struct Tempo {
     pub prune: Duration,
     /// Between two looks for events that no hint announced.
     pub events: Duration,
+    /// From the start to the first look at the accounts' balances.
+    pub balance: Duration,
 }
 
 impl Default for Tempo {
@@ -98,6 +100,7 @@ impl Default for Tempo {
             receipts: Duration::from_millis(500),
             prune: Duration::from_secs(30),
             events: Duration::from_secs(1),
+            balance: Duration::from_secs(5),
         }
     }
 }

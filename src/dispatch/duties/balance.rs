@@ -21,12 +21,14 @@ struct Known {
     is_low: bool,
 }
 
-/// The first look comes after the first interval: a daemon that starts again and again asks nothing.
+/// The first look comes soon, but not at once: a daemon that starts again and again asks nothing.
 pub(super) async fn run(desk: Arc<Desk>, every: Duration, stop: CancellationToken) {
     let start = Instant::now();
     let mut known = vec![Known::default(); desk.settings.accounts.len()];
+    let mut wait = desk.settings.tempo.balance.min(every);
     loop {
-        pause(every, &stop).await;
+        pause(wait, &stop).await;
+        wait = every;
         for (account, known) in known.iter_mut().enumerate() {
             if stop.is_cancelled() {
                 return;

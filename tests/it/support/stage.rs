@@ -81,6 +81,8 @@ fn brisk() -> Tempo {
         accounts: Duration::from_millis(50),
         probe: Duration::from_millis(300),
         gauges: Duration::from_millis(100),
+        // Tests count balance queries: those that they ask for.
+        balance: Duration::from_secs(3_600),
         ..Tempo::default()
     }
 }

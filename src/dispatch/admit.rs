@@ -15,6 +15,8 @@ pub(super) enum Asked {
     Claimed(Claim),
     /// It waits until then: its number has had all that it may get.
     Held(Timestamp),
+    /// It waits for its account, which an operator has paused.
+    Paused,
     /// It waits, or has come to its end; nothing more is to be done for it here.
     Done,
     /// Nothing was stored: its message was a copy, or its id is another job's. `first_waits`: a copy of
@@ -29,6 +31,7 @@ impl Desk {
             match self.readmit(parcel, From::Queued, entry).await? {
                 Readmitted::Claimed(claim) => return Ok(Asked::Claimed(claim)),
                 Readmitted::Held(until) => return Ok(Asked::Held(until)),
+                Readmitted::Paused => return Ok(Asked::Paused),
                 Readmitted::Suppressed => self.note_suppressed(parcel),
                 Readmitted::Stored => self.note_entry(parcel, entry),
                 Readmitted::Elsewhere(state) => {
@@ -58,6 +61,7 @@ impl Desk {
         match admitted {
             Admitted::Claimed(claim) => return Ok(Asked::Claimed(claim)),
             Admitted::Held(until) => return Ok(Asked::Held(until)),
+            Admitted::Paused => return Ok(Asked::Paused),
             Admitted::Suppressed => self.note_suppressed(parcel),
             Admitted::Stored => self.note_entry(parcel, entry),
             // Of a session that has ended, the copy may have been quicker.

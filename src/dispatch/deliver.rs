@@ -84,7 +84,7 @@ impl Desk {
         }
         let claim = match asked {
             Ok(Asked::Claimed(claim)) => claim,
-            Ok(Asked::Held(_) | Asked::Done | Asked::NotStored { .. }) => return Delivered::Settled,
+            Ok(Asked::Held(_) | Asked::Paused | Asked::Done | Asked::NotStored { .. }) => return Delivered::Settled,
             Err(_) => return Delivered::Unsettled,
         };
         let first = Attempt { parcel, claim, claimed: begun, ticket, resigned_before: false };

@@ -50,6 +50,13 @@ impl Desk {
                 let (mobile, priority) = (parcel.job.mobile, parcel.job.priority);
                 parcel.pace.act(|pacer, _| pacer.parked_for_good(mobile, priority, parcel.seq));
             }
+            Asked::Paused => {
+                let park = Park { reason: WaitReason::AccountPaused, due: None, on_room: true };
+                parcel.pace.act(|pacer, now| pacer.held(ticket, park, now));
+                let (mobile, priority) = (parcel.job.mobile, parcel.job.priority);
+                parcel.pace.act(|pacer, _| pacer.parked_for_good(mobile, priority, parcel.seq));
+                self.note_parked(parcel);
+            }
             Asked::Done | Asked::NotStored { .. } => parcel.pace.act(|pacer, now| pacer.abandoned(ticket, now)),
         }
     }
@@ -59,11 +66,11 @@ impl Desk {
     /// again stands for its first.
     pub(super) fn settle_park(&self, parcel: &Parcel, entry: Entry, asked: Option<&Asked>) {
         let Entry::Wait { reason, .. } = entry else { return };
-        let has_place = !matches!(reason, WaitReason::AccountPaused | WaitReason::Scheduled);
+        let has_place = reason != WaitReason::Scheduled;
         let stands = match asked {
             Some(Asked::Done) => true,
             Some(Asked::NotStored { first_waits }) => *first_waits,
-            Some(Asked::Claimed(_) | Asked::Held(_)) | None => false,
+            Some(Asked::Claimed(_) | Asked::Held(_) | Asked::Paused) | None => false,
         };
         if has_place {
             let (mobile, priority, seq) = (parcel.job.mobile, parcel.job.priority, parcel.seq);

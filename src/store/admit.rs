@@ -29,6 +29,8 @@ struct Known {
 enum Fate {
     Claimed,
     Held(Timestamp),
+    /// Its account was paused by an operator a moment ago.
+    Paused,
     Suppressed,
     /// It was held, and has moved on by now: woken, cancelled, expired.
     Gone(State),
@@ -40,11 +42,13 @@ impl Fate {
     fn of(row: &PgRow) -> Result<Fate, LedgerError> {
         let text = |name| row.try_get::<Option<&str>, _>(name).map_err(ledger_error);
         let due: Option<Timestamp> = row.try_get("due_at").map_err(ledger_error)?;
-        let held = text("wait_reason")? == Some(WaitReason::NumberLimit.as_str());
+        let waits_for = |reason: WaitReason| Ok(text("wait_reason")? == Some(reason.as_str()));
+        let held = waits_for(WaitReason::NumberLimit)?;
         let code: Option<i64> = row.try_get("code").map_err(ledger_error)?;
         let state = text("state")?.and_then(State::parse);
         Ok(match state.ok_or_else(|| LedgerError::Refused("a job's state cannot be read".into()))? {
             State::Waiting if held => Fate::Held(due.unwrap_or_else(chrono::Utc::now)),
+            State::Waiting if waits_for(WaitReason::AccountPaused)? => Fate::Paused,
             State::Queued => Fate::Held(chrono::Utc::now()),
             State::Failed if code.is_none() && text("message")? == Some(SUPPRESSED) => Fate::Suppressed,
             // In doubt because its claim has run out: its owner, who knows better, ends the doubt.
@@ -89,7 +93,7 @@ macro_rules! insert_jobs {
                      wait_reason, due_at, on_room, not_before, expires_at, on_unknown, metadata, traceparent,
                      published_at, digest, claim_id, attempts, requests, claimed_until, message)
                  select id, seq, account, mobile, priority, content, template_id, variables::jsonb, goes,
-                     why, until, on_room, not_before, expires_at, on_unknown, metadata::jsonb, traceparent,
+                     why, until, for_room, not_before, expires_at, on_unknown, metadata::jsonb, traceparent,
                      published_at, digest, claim_id, (goes = 'submitting')::int, (goes = 'submitting')::int,
                      case when goes = 'submitting' then now() + make_interval(secs => $21) end, says
                  from decided
@@ -119,7 +123,7 @@ macro_rules! move_jobs {
             decided!($($policy)+),
             ", moved as (
                  update jobs j
-                 set state = i.goes, wait_reason = i.why, due_at = i.until, on_room = i.on_room,
+                 set state = i.goes, wait_reason = i.why, due_at = i.until, on_room = i.for_room,
                      account = coalesce(i.account, j.account), claim_id = i.claim_id,
                      attempts = j.attempts + (i.goes = 'submitting')::int,
                      requests = j.requests + (i.goes = 'submitting')::int,
@@ -287,6 +291,7 @@ fn entered(entry: &Entry, fate: Fate, claim: Claim) -> Admitted {
     match (entry, fate) {
         (Entry::Claim, Fate::Claimed) => Admitted::Claimed(claim),
         (Entry::Claim, Fate::Held(until)) => Admitted::Held(until),
+        (Entry::Claim, Fate::Paused) => Admitted::Paused,
         (Entry::Claim, Fate::Suppressed) => Admitted::Suppressed,
         (Entry::Claim, Fate::Gone(state)) => Admitted::Repeat(state),
         (Entry::Wait { .. } | Entry::Expired, _) => Admitted::Stored,
@@ -297,6 +302,7 @@ fn moved_to(entry: &Entry, fate: Fate, claim: Claim) -> Readmitted {
     match (entry, fate) {
         (Entry::Claim, Fate::Claimed) => Readmitted::Claimed(claim),
         (Entry::Claim, Fate::Held(until)) => Readmitted::Held(until),
+        (Entry::Claim, Fate::Paused) => Readmitted::Paused,
         (Entry::Claim, Fate::Suppressed) => Readmitted::Suppressed,
         (Entry::Claim, Fate::Gone(state)) => Readmitted::Elsewhere(state),
         (Entry::Wait { .. } | Entry::Expired, _) => Readmitted::Stored,

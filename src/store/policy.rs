@@ -1,10 +1,12 @@
 //! What stands against an attempt is asked in the statement that claims it: no round trip of its own,
 //! and nothing can come between the question and the claim.
 
-/// CTEs behind `input` (with `id`, `mobile`, `priority`, `state`, `wait_reason`, `due_at`): `decided` has
-/// all its columns, and what is to be stored instead of the last three: `goes`, `why` and `until`, with
-/// `says`, the message of a job that fails.
+/// CTEs behind `input` (with `id`, `account`, `mobile`, `priority`, `state`, `wait_reason`, `due_at`, `on_room`):
+/// `decided` has all its columns, and what is to be stored instead of the last four: `goes`, `why`, `until` and
+/// `for_room`, with `says`, the message of a job that fails.
 ///
+/// - A job of an account that an operator has paused is not claimed: the pause holds from its commit on, and not
+///   only from the daemon's next look.
 /// - A bulk job whose number wants none is `suppressed`: one look-up by key, for bulk rows alone.
 /// - `number_limits` asks what a number may get; without it nothing is asked, and nothing locked.
 macro_rules! decided {
@@ -30,6 +32,8 @@ macro_rules! decided {
                  select *, ",
             $held,
             " as held,
+                     state = 'submitting' and account in (
+                         select a.name from accounts a where a.paused_by = 'operator') as paused,
                      case when state = 'submitting' and priority = 'bulk' then exists (
                          select from suppressions s where s.mobile = rows.mobile) else false end as spared
                  from ",
@@ -37,9 +41,11 @@ macro_rules! decided {
             "
              ), decided as (
                  select *,
-                     case when spared then 'failed' when held is not null then 'waiting' else state end as goes,
-                     case when spared then null when held is not null then 'number_limit' else wait_reason end as why,
-                     case when spared then null else coalesce(held, due_at) end as until,
+                     case when spared then 'failed' when paused or held is not null then 'waiting' else state end as goes,
+                     case when spared then null when paused then 'account_paused'
+                         when held is not null then 'number_limit' else wait_reason end as why,
+                     case when spared or paused then null else coalesce(held, due_at) end as until,
+                     on_room or paused and not spared as for_room,
                      case when spared then 'suppressed' end as says
                  from judged
              )"

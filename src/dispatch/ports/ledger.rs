@@ -65,6 +65,8 @@ pub enum Admitted {
     /// No attempt: its number has had all that it may get over a long window, which has room then. It
     /// waits (`number_limit`).
     Held(Timestamp),
+    /// No attempt: an operator has paused its account. It waits (`account_paused`) for room.
+    Paused,
     /// No attempt: its number wants no bulk messages. It has failed (`suppressed`).
     Suppressed,
     /// The id is known with the same payload.
@@ -117,6 +119,8 @@ pub enum Readmitted {
     Stored,
     /// See [`Admitted::Held`].
     Held(Timestamp),
+    /// See [`Admitted::Paused`].
+    Paused,
     /// See [`Admitted::Suppressed`].
     Suppressed,
     /// It is elsewhere: another copy of its message was first, or it was cancelled.

@@ -6,7 +6,7 @@ use dispatcher::simulator::{Account, Options};
 use serde_json::Value;
 
 use crate::support::stage::{Stage, lenient};
-use crate::support::{becomes, job, number};
+use crate::support::{becomes, dispatcher, job, number};
 
 async fn two_accounts() -> Stage {
     let accounts = vec![Account::new("C0", "key-0"), Account::new("C1", "key-1")];
@@ -122,6 +122,24 @@ async fn a_pause_by_an_operator_is_not_ended_by_a_probe() {
                   where name = 'main'";
     assert_eq!(stage.db.execute(resume).await, 1);
     stage.states("accepted 6").await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_pause_by_an_operator_holds_before_the_daemon_looks_at_it() {
+    let mut stage = two_accounts().await;
+    stage.tempo.accounts = Duration::from_secs(3_600);
+    stage.start().await;
+    dispatcher(&["accounts", "pause", "main"]).postgres(&stage.db.url).ok();
+    stage.publish("normal", &jobs("main", 0, 20)).await;
+    stage.publish("normal", &jobs("a1", 100, 20)).await;
+    becomes("stored", 20, async || stage.db.count("jobs where account = 'main'").await).await;
+    stage.job("main-000", |job| job.wait_reason.as_deref() == Some("account_paused")).await;
+    stage.submissions(20).await;
+    assert_eq!(stage.db.count("attempts where account = 'main'").await, 0);
+    dispatcher(&["accounts", "resume", "main"]).postgres(&stage.db.url).ok();
+    stage.states("accepted 40").await;
+    assert_eq!(stage.db.count("jobs where attempts <> 1").await, 0);
     stage.finish().await;
 }
 

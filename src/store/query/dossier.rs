@@ -43,9 +43,7 @@ impl Dossier {
         self.replays.iter_mut().for_each(|replay| veil.words(&mut replay.reason));
         self.deeds.iter_mut().for_each(|deed| veil.words(&mut deed.reason));
         self.job.mask();
-        for receipt in &mut self.receipts {
-            receipt.mobile = receipt.mobile.as_deref().map(masked);
-        }
+        self.receipts.iter_mut().for_each(ReceiptInfo::mask);
         for reply in &mut self.replies {
             reply.mobile = masked(&reply.mobile);
             reply.content = length(&reply.content);

@@ -364,6 +364,22 @@ fn waits_are_told_as_far_as_they_are_known() {
 }
 
 #[test]
+fn one_whose_account_was_removed_waits_in_vain() {
+    let removed = Manner { rate: None, ..manner() };
+    for reason in WaitReason::ALL {
+        let parked =
+            Dossier { ahead: Some(Ahead::Account(3)), ..dossier(waiting(reason.as_str(), Some(5_000)), vec![]) };
+        let next = story(&parked, &removed).next;
+        let told = "account main is not in this configuration: put it back and reload, or cancel the job";
+        assert_eq!((next.text.as_str(), next.until, next.ahead), (told, None, None), "{reason}");
+        assert_eq!(next.commands, ["dispatcher jobs cancel order-1"]);
+    }
+    let expires = JobInfo { expires_at: Some(at(3_000)), ..waiting("scheduled", Some(5_000)) };
+    let next = story(&dossier(expires, vec![]), &removed).next;
+    assert!(next.text.ends_with(", or cancel the job; it expires at 08:00:03"), "{next:?}");
+}
+
+#[test]
 fn each_replay_is_told_with_who_why_and_what_came_of_it() {
     let replay = |number: i64, state: &str, result: &str, went: Option<i64>| JobReplay {
         replay: number,

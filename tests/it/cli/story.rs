@@ -38,10 +38,16 @@ fn shown(db: &TestDb, id: &str) -> Value {
 #[test]
 fn behind_how_many_a_job_waits_for_its_account_and_for_its_number() {
     let db = lines();
-    for (id, ahead) in [("high", 0), ("first", 1), ("second", 2), ("elsewhere", 0), ("slot-1", 0), ("slot-2", 1)] {
+    for (id, ahead) in [("high", 0), ("first", 1), ("second", 2), ("slot-1", 0), ("slot-2", 1)] {
         assert_eq!(shown(&db, id)["next"]["ahead"], ahead, "{id}");
     }
     assert_eq!(shown(&db, "later")["next"]["ahead"], Value::Null);
+    let elsewhere = &shown(&db, "elsewhere")["next"];
+    assert_eq!(elsewhere["ahead"], Value::Null);
+    assert!(
+        elsewhere["text"].as_str().unwrap().starts_with("account other is not in this configuration"),
+        "{elsewhere}"
+    );
     let told = on(&db, &["jobs", "show", "first"]).ok();
     assert!(told.contains("Next: it waits for room in account main, behind 1 job: about 1 s at 100/s;"), "{told}");
     assert!(told.contains("You can:\n  dispatcher top\n  dispatcher jobs cancel first"), "{told}");

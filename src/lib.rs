@@ -122,6 +122,9 @@
 //!   message, waiting, queued ─────────▶ expired       its expires_at has come
 //!
 //!   in_doubt ─────────▶ accepted                      a receipt that can mean nothing else
+//!   in_doubt ─────────▶ failed, waiting               a late answer
+//!   waiting, queued ──▶ accepted                      a late answer to what was to be sent again
+//!   message, queued ──▶ failed                        bulk, to a suppressed number
 //!   accepted ─────────▶ delivered, undelivered        the first receipt
 //!            waiting, queued ─────────▶ cancelled     operator
 //!   failed, in_doubt, expired, cancelled ─▶ waiting   replay

@@ -52,7 +52,7 @@
 //! | a periodic duty | `dispatch::duties`, a file each |
 //! | what `jobs show` and the API tell of a job | [`explain`] |
 //! | what anybody may see of a job | [`domain::privacy`] |
-//! | what systemd is told | [`systemd`] |
+//! | what systemd is told | [`systemd`]; of the level of a log line: `telemetry/journal.rs` |
 //! | alerts, dashboards, runbook, deployment | `deploy/` |
 //! | what a trace tells of a job | `dispatch/trace.rs`; how it leaves: [`telemetry::traces`] |
 //! | a configuration key | [`config`], and `dispatcher.toml` |

@@ -52,7 +52,7 @@
 //! | a periodic duty | `dispatch::duties`, a file each |
 //! | what `jobs show` and the API tell of a job | [`explain`] |
 //! | what anybody may see of a job | [`domain::privacy`] |
-//! | what systemd is told | [`systemd`] |
+//! | what systemd is told | [`systemd`]; of the level of a log line: `telemetry/journal.rs` |
 //! | alerts, dashboards, runbook, deployment | `deploy/` |
 //! | what a trace tells of a job | `dispatch/trace.rs`; how it leaves: [`telemetry::traces`] |
 //! | a configuration key | [`config`], and `dispatcher.toml` |
@@ -122,6 +122,9 @@
 //!   message, waiting, queued ─────────▶ expired       its expires_at has come
 //!
 //!   in_doubt ─────────▶ accepted                      a receipt that can mean nothing else
+//!   in_doubt ─────────▶ failed, waiting               a late answer
+//!   waiting, queued ──▶ accepted                      a late answer to what was to be sent again
+//!   message, queued ──▶ failed                        bulk, to a suppressed number
 //!   accepted ─────────▶ delivered, undelivered        the first receipt
 //!            waiting, queued ─────────▶ cancelled     operator
 //!   failed, in_doubt, expired, cancelled ─▶ waiting   replay

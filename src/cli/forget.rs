@@ -19,8 +19,8 @@ Examples:
 Number, texts, variables and metadata are erased in every table; states, codes and times stay, so
 that counts add up, and so does what makes a repeat of a job be known: it is not sent. Jobs that are
 not settled stand in the way: cancel or resolve them first. Kept is a number in the list of those
-who want no messages: it would get some again. Not reached are job ids, and messages still in
-RabbitMQ.";
+who want no messages: it would get some again. Not reached are job ids, texts to others, and messages
+still in RabbitMQ.";
 
 /// Erases a person's number and texts in every table.
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ pub struct ForgetArgs {
 }
 
 fn parse_mobile(text: &str) -> Result<Mobile, String> {
-    Mobile::parse(text).map_err(|problem| format!("it {problem}"))
+    Mobile::parse_any(text).map_err(|problem| format!("it {problem}"))
 }
 
 /// Runs the command.

@@ -8,7 +8,7 @@ use crate::store::query::{BadCursor, Cursor};
 /// # Errors
 /// When it is none; the words do not repeat it.
 pub(super) fn mobile(text: &str) -> Result<Mobile, String> {
-    Mobile::parse(text).map_err(|problem| format!("it {problem}"))
+    Mobile::parse_any(text).map_err(|problem| format!("it {problem}"))
 }
 
 /// Where an earlier page ended.

@@ -6,7 +6,6 @@ use super::table::Table;
 use super::{connect, output, parse, when};
 use crate::config::Config;
 use crate::domain::job::Timestamp;
-use crate::domain::privacy::masked;
 use crate::store::query::{Cursor, MAX_PAGE, ReceiptFilter, ReceiptInfo};
 
 const EXAMPLES: &str = "\
@@ -72,7 +71,7 @@ pub(super) async fn run(args: ReceiptsArgs, config: &Config, as_json: bool) -> a
     };
     let mut page = connect::migrated_store(config).await?.list_receipts(&filter).await?;
     if !args.full {
-        page.rows.iter_mut().for_each(|row| row.mobile = row.mobile.as_deref().map(masked));
+        page.rows.iter_mut().for_each(ReceiptInfo::mask);
     }
     output::list(&page.rows, as_json, table)?;
     output::next_page(page.next.as_ref());

@@ -30,6 +30,8 @@ pub struct Metrics {
     /// Between claim and reply.
     pub in_flight: IntGaugeVec,
     waiting: IntGaugeVec,
+    /// Jobs that wait for an account that is not configured.
+    pub stranded: IntGauge,
     /// Jobs that nobody knows the fate of.
     pub in_doubt: IntGauge,
     /// 1 while paused.
@@ -98,6 +100,7 @@ impl Metrics {
             limiter_wait: histograms(r, "limiter_wait_seconds", "Wait in memory at a limiter.", &["limiter"], &SECONDS),
             in_flight: gauges(r, "jobs_in_flight", "Jobs between claim and reply.", &["account"]),
             waiting: gauges(r, "jobs_waiting", "Jobs that Postgres holds, by reason.", &["reason"]),
+            stranded: gauge(r, "jobs_stranded", "Jobs that wait for an account that is not configured."),
             in_doubt: gauge(r, "jobs_in_doubt", "Jobs of which it cannot be known whether ihuyi took them."),
             account_paused: gauges(r, "account_paused", "1 while the account is paused.", &["account"]),
             account_balance: registered(r, GaugeVec::new(opts("account_balance", "Messages left."), &["account"])),

@@ -38,12 +38,12 @@ const GROUPS: usize = 4;
 
 /// The number, masked, that `words` begins with, and how long it is there.
 fn number_at(words: &str) -> Option<(String, usize)> {
-    let (mut joined, mut end) = (String::new(), 0);
+    let (mut joined, mut end, mut gaps) = (String::new(), 0, Vec::new());
     for _ in 0..GROUPS {
         let length = digits(&words[end..]);
         joined.push_str(&words[end..end + length]);
         end += length;
-        if let Ok(mobile) = Mobile::parse(&joined) {
+        if let Some(mobile) = number(&joined, &gaps) {
             return Some((mobile.to_string(), end));
         }
         let between = words[end..].find(|c: char| c != ' ' && c != '-')?;
@@ -51,8 +51,16 @@ fn number_at(words: &str) -> Option<(String, usize)> {
             return None;
         }
         end += between;
+        gaps.push(joined.len());
     }
     None
+}
+
+/// The number of these digits, between which there are `gaps`. One that does not begin as numbers do may be a date
+/// and something else, unless it is in one piece or in the groups of a number (`128 0013 8000`).
+fn number(joined: &str, gaps: &[usize]) -> Option<Mobile> {
+    let grouped = || gaps.iter().all(|gap| matches!(joined.len().saturating_sub(*gap), 4 | 8 | 11));
+    Mobile::parse(joined).ok().or_else(|| Mobile::parse_any(joined).ok().filter(|_| grouped()))
 }
 
 /// How many digits `words` begins with.
@@ -65,38 +73,69 @@ pub fn length(text: &str) -> String {
     if text.is_empty() { ERASED.into() } else { format!("[{} characters]", text.chars().count()) }
 }
 
-/// Hides one person's number wherever somebody quotes it: in ihuyi's words, or in a publisher's own data.
-pub struct Veil<'a> {
-    mobile: &'a str,
+/// Hides one person's number wherever somebody quotes it, in whatever groups: in ihuyi's words, or in a publisher's own
+/// data.
+pub struct Veil {
+    /// None where a job is forgotten.
+    digits: Vec<u32>,
     masked: String,
 }
 
-impl<'a> Veil<'a> {
+impl Veil {
     /// For the number of a job, as it is stored.
-    pub fn over(mobile: &'a str) -> Self {
-        Veil { mobile, masked: masked(mobile) }
+    pub fn over(mobile: &str) -> Self {
+        Veil { digits: mobile.chars().filter_map(value).collect(), masked: masked(mobile) }
     }
 
     /// Hides it in words.
     pub fn words(&self, words: &mut Option<String>) {
-        if let Some(found) = words.as_mut().filter(|words| self.quoted_in(words)) {
-            *found = found.replace(self.mobile, &self.masked);
+        if let Some(hidden) = words.as_deref().and_then(|words| self.hidden(words)) {
+            *words = Some(hidden);
         }
     }
 
     /// Hides it in JSON. What would be no JSON then, because the number stands there without quotes, is left
     /// out whole.
     pub fn json(&self, json: &mut Option<Box<RawValue>>) {
-        if json.as_ref().is_some_and(|json| self.quoted_in(json.get())) {
-            *json =
-                json.take().and_then(|json| RawValue::from_string(json.get().replace(self.mobile, &self.masked)).ok());
+        if let Some(hidden) = json.as_deref().and_then(|json| self.hidden(json.get())) {
+            *json = RawValue::from_string(hidden).ok();
         }
     }
 
-    fn quoted_in(&self, text: &str) -> bool {
-        // A forgotten job has no number.
-        !self.mobile.is_empty() && text.contains(self.mobile)
+    /// `text` without the number; `None` where it is not in there.
+    fn hidden(&self, text: &str) -> Option<String> {
+        let digits: Vec<(usize, char)> = text.char_indices().filter(|(_, c)| value(*c).is_some()).collect();
+        let (mut shown, mut end, mut next) = (String::new(), 0, 0);
+        while let Some(run) = digits.get(next..next + self.digits.len()).filter(|_| !self.digits.is_empty()) {
+            if !self.is_at(text, run) {
+                next += 1;
+                continue;
+            }
+            shown.push_str(&text[end..run[0].0]);
+            shown.push_str(&self.masked);
+            let (last, digit) = run[run.len() - 1];
+            end = last + digit.len_utf8();
+            next += run.len();
+        }
+        (end > 0).then(|| shown + &text[end..])
     }
+
+    /// Are these digits the number, with little enough between them?
+    fn is_at(&self, text: &str, run: &[(usize, char)]) -> bool {
+        let same = run.iter().zip(&self.digits).all(|((_, digit), wanted)| value(*digit) == Some(*wanted));
+        same && run.windows(2).all(|pair| is_gap(&text[pair[0].0 + pair[0].1.len_utf8()..pair[1].0]))
+    }
+}
+
+/// What may stand between two digits of one number: signs and blanks, three at most. A string of JSON ends with a quote.
+fn is_gap(between: &str) -> bool {
+    between.chars().count() <= 3 && !between.contains(|c: char| c.is_alphanumeric() || matches!(c, '"' | ',' | '\\'))
+}
+
+/// Of a digit, in either width.
+fn value(digit: char) -> Option<u32> {
+    let wide = (digit as u32).checked_sub('０' as u32).filter(|value| *value < 10);
+    wide.or_else(|| digit.to_digit(10))
 }
 
 #[cfg(test)]
@@ -128,6 +167,25 @@ mod tests {
     }
 
     #[test]
+    fn so_is_one_that_is_quoted_in_groups() {
+        for quoted in [
+            "138 0013 8000",
+            "138-0013-8000",
+            "138) 0013-8000",
+            "138.0013.8000",
+            "１３８００１３８０００",
+            "138（0013）8000",
+        ] {
+            assert_eq!(words(&format!("号码{quoted}在黑名单"), MOBILE), "号码138****8000在黑名单");
+            assert_eq!(json(&format!(r#"{{"to":"{quoted}","n":1}}"#)).unwrap(), r#"{"to":"138****8000","n":1}"#);
+        }
+        assert_eq!(words("+86 138 0013 8000, 13800138000", MOBILE), "+86 138****8000, 138****8000");
+        for other in ["138 0013 800", "138 or 00138000", "138    00138000", "1380013 9000"] {
+            assert_eq!(words(other, MOBILE), other);
+        }
+    }
+
+    #[test]
     fn words_lose_their_numbers() {
         let words = "13800138000 called, +8613900139000 too; ticket 4711, smsid 17954928099424322343，14位";
         let shown = "138****8000 called, +139****9000 too; ticket 4711, smsid 17954928099424322343，14位";
@@ -138,9 +196,20 @@ mod tests {
             let shown = without_numbers(words);
             assert!(shown.ends_with("138****8000") && !shown.contains("0013"), "{words}: {shown}");
         }
-        for words in
-            ["2026-11-24 05:10", "4 of 13 jobs", "13 800 138", "smsid 17953991890000000000", "7 - ", "1-1-1-1-1-1"]
+        for (words, shown) in
+            [("by 12800138000", "by 128****8000"), ("+86 128-0013-8000 called", "+128****8000 called")]
         {
+            assert_eq!(without_numbers(words), shown, "checks.mobile may be off");
+        }
+        for words in [
+            "2026-11-24 05:10",
+            "2026-11-24 120 jobs",
+            "4 of 13 jobs",
+            "13 800 138",
+            "smsid 17953991890000000000",
+            "7 - ",
+            "1-1-1-1-1-1",
+        ] {
             assert_eq!(without_numbers(words), words);
         }
     }

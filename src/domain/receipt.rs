@@ -94,7 +94,7 @@ pub fn fits(submitted: Timestamp, from: Timestamp, until: Timestamp) -> bool {
 
 /// Eleven digits where it is a mainland number, else as pushed, cut to what can be indexed.
 pub(super) fn mobile(text: &str) -> String {
-    Mobile::parse(text).map_or_else(|_| text.chars().take(MOBILE_MAX).collect(), Mobile::digits)
+    Mobile::parse_any(text).map_or_else(|_| text.chars().take(MOBILE_MAX).collect(), Mobile::digits)
 }
 
 /// `YYYY-MM-DD HH:MM:SS` in Asia/Shanghai.

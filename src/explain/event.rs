@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Cure, code_in_words, cure};
 use crate::domain::codes::{self, Words};
-use crate::domain::job::{Outcome, Timestamp};
+use crate::domain::job::{Outcome, State, Timestamp};
 use crate::store::query::{AttemptInfo, Deed, Dossier, JobInfo, JobReplay, ReceiptInfo, ReplyInfo};
 
 /// A pause that is shorter needs no explanation: it is the time that things take.
@@ -108,12 +108,12 @@ pub(super) fn state(job: &JobInfo) -> String {
     }
 }
 
-/// The waits that are over: before the first request, and between two. Rows keep no reason for them, but
-/// what came before says it.
+/// The waits that are over: before the first request, and between two. Rows keep no reason for them; what came before
+/// says how they began, and nothing says what else came in between.
 fn waits(job: &JobInfo, attempts: &[AttemptInfo], replays: &[JobReplay]) -> Vec<Event> {
     let mut waits = Vec::new();
     let first = attempts.first().map(|attempt| attempt.started_at);
-    let mut since = Some((job.created_at, before_first(job, first.is_some_and(|at| was_replayed(replays, at)))));
+    let mut since = Some((job.created_at, before_first(job, first.is_some_and(|at| was_replayed(job, replays, at)))));
     for attempt in attempts {
         if let Some((began, why)) = since
             && attempt.started_at - began >= NOTABLE
@@ -122,37 +122,52 @@ fn waits(job: &JobInfo, attempts: &[AttemptInfo], replays: &[JobReplay]) -> Vec<
             waits.push(Event::new(began, What::Waited, format!("waited {}: {why}", lasting(seconds))));
         }
         let outcome = attempt.outcome.as_deref().and_then(Outcome::parse);
-        since = attempt.finished_at.zip(outcome).map(|(at, outcome)| (at, after(outcome)));
+        since = attempt.finished_at.zip(outcome).map(|(at, outcome)| (at, after(outcome, attempt.message.as_deref())));
     }
     waits
 }
 
-/// Somebody had it sent again before that: it had expired, or was withdrawn.
-fn was_replayed(replays: &[JobReplay], before: Timestamp) -> bool {
-    replays.iter().any(|replay| replay.result != "skipped" && replay.at.is_some_and(|at| at <= before))
+/// Somebody had it sent again before its first request: it had expired, or was withdrawn. What was refused and published
+/// again became a job only then, or was a repeat of one.
+fn was_replayed(job: &JobInfo, replays: &[JobReplay], first: Timestamp) -> bool {
+    let between = |at| job.created_at < at && at <= first;
+    let sent_again = |replay: &&JobReplay| replay.result != "skipped" && !is_retry(replay);
+    replays.iter().filter(sent_again).any(|replay| replay.at.is_some_and(between))
 }
 
-fn before_first(job: &JobInfo, was_replayed: bool) -> &'static str {
+/// Of a message that was refused: it was no job, so it was chosen for a reason and not in a state.
+fn is_retry(replay: &JobReplay) -> bool {
+    State::parse(&replay.from).is_none()
+}
+
+fn before_first(job: &JobInfo, was_replayed: bool) -> String {
     if was_replayed {
-        return "it was not sent, until somebody had it sent again";
+        return "it was not sent, until somebody had it sent again".into();
     }
-    match job.not_before.is_some_and(|at| at > job.created_at) {
-        true => "for its not_before, and its turn at the limiters",
-        false => "for its turn at the limiters, or for its account while that was paused",
-    }
+    let scheduled = if job.not_before.is_some_and(|at| at > job.created_at) { "its not_before, then " } else { "" };
+    format!(
+        "for {scheduled}its turn: the limiters, a limit of its number, quiet hours, or its account while that was paused"
+    )
 }
 
-/// What a job waits for after a request that ended so.
-fn after(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Retry => "the backoff before the next try",
+/// What a job waits for after a request that ended so, with these words.
+fn after(outcome: Outcome, words: Option<&str>) -> String {
+    let wait = match outcome {
+        Outcome::Retry => "the backoff before the next try, and its turn",
         Outcome::Resign => "to be signed again",
         Outcome::Tomorrow => "for the next day, because of the number's limit",
         Outcome::Account => "for its account, which was paused",
-        Outcome::NotSent => "for the gateway, which could not be reached",
+        Outcome::NotSent => return unsent(words),
         Outcome::Unknown => "until it was to be sent again, although it may have been taken",
         Outcome::Accepted | Outcome::Permanent => "until somebody had it sent again",
-    }
+    };
+    wait.into()
+}
+
+/// The gateway could not be reached, or it was too late to send: the attempt says which.
+fn unsent(words: Option<&str>) -> String {
+    let why = words.filter(|words| !words.is_empty()).map(|words| format!(": {words}")).unwrap_or_default();
+    format!("until it could be sent, as the request before had not left{why}")
 }
 
 /// `1 h 5 min`: the two largest parts.
@@ -228,6 +243,7 @@ fn reply(reply: &ReplyInfo) -> Event {
 fn replay(replay: &JobReplay) -> Event {
     let JobReplay { replay: number, state, actor, via, reason, created_at, from, result, at } = replay;
     let so_far = match (result.as_str(), state.as_str()) {
+        _ if is_retry(replay) => format!("its message, refused before as {from}, was published again: {result}"),
         ("pending", "running") => format!("chosen while {from}, its turn has not come"),
         ("pending", "cancelled") => format!("chosen while {from}, not sent again: the replay was cancelled"),
         ("pending", _) => format!("chosen while {from}, not sent again yet: the replay is {state}"),

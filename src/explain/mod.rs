@@ -18,7 +18,7 @@ use crate::store::query::Dossier;
 pub struct Manner {
     /// `retry.max_attempts`.
     pub max_attempts: u32,
-    /// What the job's account may send in a second; `None` where it is not configured here.
+    /// What the job's account may send in a second; `None` where it is not configured here: then a job waits in vain.
     pub rate: Option<f64>,
     /// How times are written in texts.
     pub show: fn(Timestamp) -> String,

@@ -89,20 +89,27 @@ fn waiting(dossier: &Dossier, manner: &Manner) -> Next {
     let goes_soon = matches!(reason, Some(WaitReason::RateLimited | WaitReason::Retry | WaitReason::Replay));
     let is_held = goes_soon && dossier.account.as_ref().is_some_and(|account| account.state == "paused");
     let next = match reason {
+        _ if manner.rate.is_none() => stranded(&job.account),
         _ if is_held => paused(dossier, manner),
         Some(WaitReason::AccountPaused) => paused(dossier, manner),
         Some(WaitReason::RateLimited) => limited(dossier, manner),
         reason => Next::of(due(job, reason, manner)),
     };
     let text = match job.expires_at {
+        Some(expires) if manner.rate.is_none() => format!("{}; it expires at {}", next.text, (manner.show)(expires)),
         Some(expires) if job.due_at.is_some_and(|due| due > expires) => {
             format!("{}, but it expires before that, at {}", next.text, (manner.show)(expires))
         }
         Some(expires) => format!("{}, unless it expires at {}", next.text, (manner.show)(expires)),
         None => next.text,
     };
-    let until = job.due_at.filter(|_| !is_held);
+    let until = job.due_at.filter(|_| !is_held && manner.rate.is_some());
     Next { text, until, cure: next.cure.or_else(|| cure(job.code, &job.account)), ..next }
+}
+
+/// Its account was removed, or has another name now. Whenever it would be due, it could only wait on.
+fn stranded(account: &str) -> Next {
+    Next::of(format!("account {account} is not in this configuration: put it back and reload, or cancel the job"))
 }
 
 /// Waits that end at a known time, with nobody before it.

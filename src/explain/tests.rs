@@ -94,7 +94,7 @@ fn a_retry_is_told_in_order_with_waits_meaning_and_cure() {
             "published",
             "received",
             "request 1 by account main: not_sent after 120 ms (it did not leave; no attempt spent); “refused”",
-            "waited 4 s: for the gateway, which could not be reached",
+            "waited 4 s: until it could be sent, as the request before had not left: refused",
             "request 2 by account main: account after 120 ms (the account cannot send; no attempt spent); code 4051 \
              剩余条数不足 (no balance left); “余额不足”",
             "waited 59 s: for its account, which was paused",
@@ -296,6 +296,87 @@ fn what_expired_did_not_wait_for_its_turn() {
     let attempts = vec![attempt(1, Some("accepted"), Some(2), "", 9_500)];
     let story = told(&Dossier { replays: vec![replay], ..dossier(job("accepted"), attempts) });
     assert!(texts(&story).iter().any(|text| text.ends_with("it was not sent, until somebody had it sent again")));
+}
+
+#[test]
+fn a_message_that_was_refused_and_published_again_is_no_wait_of_its_job() {
+    let retry = |at: Timestamp| JobReplay {
+        replay: 7,
+        state: "done".into(),
+        actor: "alice".into(),
+        via: "cli".into(),
+        reason: None,
+        created_at: at,
+        from: "unknown_account".into(),
+        result: "taken".into(),
+        at: Some(at),
+    };
+    // Before it became a job, and as a repeat of it.
+    for published in [at(3), at(1_000)] {
+        let attempts = vec![attempt(1, Some("accepted"), Some(2), "", 9_500)];
+        let story = told(&Dossier { replays: vec![retry(published)], ..dossier(job("accepted"), attempts) });
+        let texts = texts(&story);
+        assert!(texts.iter().any(|text| text.starts_with("waited 9 s: for its turn: ")), "{texts:?}");
+        let told =
+            "replay 7 by alice (cli); its message, refused before as unknown_account, was published again: taken";
+        assert!(texts.contains(&told), "{texts:?}");
+    }
+}
+
+#[test]
+fn an_older_replay_explains_no_wait() {
+    let replay = JobReplay {
+        replay: 7,
+        state: "done".into(),
+        actor: "alice".into(),
+        via: "cli".into(),
+        reason: None,
+        created_at: at(1),
+        from: "failed".into(),
+        result: "accepted".into(),
+        at: Some(at(2)),
+    };
+    let attempts = vec![attempt(1, Some("accepted"), Some(2), "", 9_500)];
+    let story = told(&Dossier { replays: vec![replay], ..dossier(job("accepted"), attempts) });
+    assert!(texts(&story).iter().any(|text| text.starts_with("waited 9 s: for its turn: ")), "{story:?}");
+}
+
+#[test]
+fn waits_are_told_as_far_as_they_are_known() {
+    let attempts = vec![
+        attempt(1, Some("not_sent"), None, "the quiet hours began", 3_600_000),
+        attempt(2, Some("not_sent"), None, "", 39_600_000),
+        attempt(3, Some("accepted"), Some(2), "", 39_700_000),
+    ];
+    let scheduled = JobInfo { not_before: Some(at(60_000)), ..job("accepted") };
+    let story = told(&dossier(scheduled, attempts));
+    let waits: Vec<_> = story.events.iter().filter(|event| event.event == What::Waited).collect();
+    let waits: Vec<_> = waits.iter().map(|event| event.text.as_str()).collect();
+    assert_eq!(
+        waits,
+        [
+            "waited 59 min 59 s: for its not_before, then its turn: the limiters, a limit of its number, quiet hours, or \
+             its account while that was paused",
+            "waited 9 h 59 min: until it could be sent, as the request before had not left: the quiet hours began",
+            "waited 1 min 39 s: until it could be sent, as the request before had not left",
+        ]
+    );
+}
+
+#[test]
+fn one_whose_account_was_removed_waits_in_vain() {
+    let removed = Manner { rate: None, ..manner() };
+    for reason in WaitReason::ALL {
+        let parked =
+            Dossier { ahead: Some(Ahead::Account(3)), ..dossier(waiting(reason.as_str(), Some(5_000)), vec![]) };
+        let next = story(&parked, &removed).next;
+        let told = "account main is not in this configuration: put it back and reload, or cancel the job";
+        assert_eq!((next.text.as_str(), next.until, next.ahead), (told, None, None), "{reason}");
+        assert_eq!(next.commands, ["dispatcher jobs cancel order-1"]);
+    }
+    let expires = JobInfo { expires_at: Some(at(3_000)), ..waiting("scheduled", Some(5_000)) };
+    let next = story(&dossier(expires, vec![]), &removed).next;
+    assert!(next.text.ends_with(", or cancel the job; it expires at 08:00:03"), "{next:?}");
 }
 
 #[test]

@@ -227,17 +227,18 @@ impl Store {
         Ok(moved.rows_affected())
     }
 
-    async fn waiting_counts(&self) -> Result<Waiting, LedgerError> {
+    async fn waiting_counts(&self, accounts: &[String]) -> Result<Waiting, LedgerError> {
         let rows = sqlx::query(
             // Each half has an index of its own; together they have none.
-            "select wait_reason, count(*)
+            "select wait_reason, count(*), count(*) filter (where account <> all($1))
              from (
-                 select wait_reason from jobs where state = 'waiting' and not on_room
-                 union all select wait_reason from jobs where state = 'waiting' and on_room) waiting
+                 select wait_reason, account from jobs where state = 'waiting' and not on_room
+                 union all select wait_reason, account from jobs where state = 'waiting' and on_room) waiting
              group by wait_reason
-             union all select 'in_doubt', count(*) from jobs where state = 'in_doubt'
-             union all select 'events', count(*) from events",
+             union all select 'in_doubt', count(*), 0 from jobs where state = 'in_doubt'
+             union all select 'events', count(*), 0 from events",
         )
+        .bind(accounts)
         .fetch_all(&self.pool)
         .await
         .map_err(ledger_error)?;
@@ -245,6 +246,7 @@ impl Store {
         for row in &rows {
             let (word, jobs): (&str, i64) =
                 (row.try_get(0).map_err(ledger_error)?, row.try_get(1).map_err(ledger_error)?);
+            waiting.stranded += row.try_get::<i64, _>(2).map_err(ledger_error)?;
             match (WaitReason::parse(word), word) {
                 (Some(reason), _) => waiting.by_reason.push((reason, jobs)),
                 (None, "events") => waiting.events = jobs,
@@ -363,8 +365,8 @@ impl Upkeep for Store {
         Box::pin(self.note_replay_results())
     }
 
-    fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {
-        Box::pin(self.waiting_counts())
+    fn waiting<'a>(&'a self, accounts: &'a [String]) -> Boxed<'a, Result<Waiting, LedgerError>> {
+        Box::pin(self.waiting_counts(accounts))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 
+use super::journal::Stderr;
 use crate::config::LogFormat;
 
 /// Libraries whose info and debug lines are about themselves.
@@ -26,7 +27,7 @@ static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
 /// When `level` is neither.
 pub fn init(level: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = filter(level)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr::of_this_process());
     // An error only says that there already is a subscriber: a second daemon in one test process.
     match format {
         LogFormat::Pretty => {

@@ -6,5 +6,6 @@
 //! gateway's). A job's id, an smsid and a response code may be logged. A failure is logged once,
 //! where it is handled.
 
+mod journal;
 pub mod logging;
 pub mod traces;

@@ -34,7 +34,7 @@ pub async fn each_fact_is_there_once_and_in_order(pg: Pg) {
         "job.accepted doubted",
     ];
     assert_eq!(pg.kinds().await, expected);
-    assert_eq!(pg.upkeep.waiting().await.unwrap().events, 6);
+    assert_eq!(pg.upkeep.waiting(&[]).await.unwrap().events, 6);
 }
 
 pub async fn what_is_done_goes_and_what_is_aside_stays(pg: Pg) {

@@ -214,6 +214,9 @@ pub async fn what_waits_is_counted(pg: Pg) {
     pg.admit(job("b"), wait_for_room()).await;
     pg.claimed("c").await;
     assert!(pg.record("c", 1, Outcome::Unknown, Next::InDoubt).await);
-    let waiting = pg.upkeep.waiting().await.unwrap();
+    let waiting = pg.upkeep.waiting(&["main".into(), "second".into()]).await.unwrap();
     assert_eq!((waiting.by_reason, waiting.in_doubt), (vec![(WaitReason::AccountPaused, 2)], 1));
+    assert_eq!(waiting.stranded, 0);
+    let waiting = pg.upkeep.waiting(&["second".into()]).await.unwrap();
+    assert_eq!(waiting.stranded, 2, "their account was removed");
 }

@@ -7,9 +7,10 @@ use dispatcher::simulator::{Account, Latency, Options, Scripted};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::metrics::Scrape;
 use crate::support::process::{Process, free_address};
 use crate::support::stage::{Stage, lenient};
-use crate::support::{Ended, dispatcher, eventually, job, number};
+use crate::support::{Ended, becomes, dispatcher, eventually, job, number};
 
 /// A daemon whose rate and codes come from a file.
 struct World {
@@ -59,6 +60,14 @@ impl World {
         tokio::task::spawn_blocking(|| run.run()).await.unwrap()
     }
 
+    /// What comes next for a job, as the API tells it.
+    async fn next_of(&self, id: &str) -> Value {
+        let url = format!("http://{}/api/v1/jobs/{id}", self.process.admin);
+        let asked = reqwest::Client::new().get(url).bearer_auth("token-of-bob").send().await.unwrap();
+        let job: Value = serde_json::from_str(&asked.text().await.unwrap()).unwrap();
+        job["next"].clone()
+    }
+
     /// Writes the file and sends SIGHUP; waits for what is logged of it.
     async fn reload(&self, toml: &str, said: &str) -> String {
         std::fs::write(&self.file, toml).unwrap();
@@ -105,6 +114,39 @@ async fn limits_accounts_and_codes_change_and_no_job_is_lost() {
     let (status, log) = world.process.terminate().await;
     assert_eq!(status.code(), Some(0), "{log}");
     world.stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_job_whose_account_was_removed_waits_and_whoever_looks_is_told_why() {
+    let account = "[accounts.a1]\napi_id = \"C1\"\napi_key = \"key-1\"\n";
+    let world = World::start(account).await;
+    let parked = |id: &str, mobile: &str, not_before: &str| {
+        let mut job = job(id, mobile);
+        (job["account"], job["not_before"]) = ("a1".into(), not_before.into());
+        job
+    };
+    let soon = (chrono::Utc::now() + chrono::Duration::seconds(2)).to_rfc3339();
+    world
+        .stage
+        .publish("normal", [&parked("late", &number(1), "2099-01-01T00:00:00Z"), &parked("soon", &number(2), &soon)])
+        .await;
+    world.stage.states("waiting/scheduled 2").await;
+    world.reload("", "the new configuration is in force").await;
+    world.stage.states("waiting/account_paused 1, waiting/scheduled 1").await;
+    becomes("the gauge", 2.0, async || Scrape::of(world.process.admin).await.sum("jobs_stranded", &[])).await;
+    for id in ["late", "soon"] {
+        let next = world.next_of(id).await;
+        let told = next["text"].as_str().unwrap();
+        assert!(told.starts_with("account a1 is not in this configuration: put it back"), "{next}");
+        assert_eq!(next["commands"], serde_json::json!([format!("dispatcher jobs cancel {id}")]));
+    }
+    world.reload(account, "the new configuration is in force").await;
+    world.stage.settled("soon", "accepted").await;
+    becomes("the gauge", 0.0, async || Scrape::of(world.process.admin).await.sum("jobs_stranded", &[])).await;
+    assert!(world.next_of("late").await["text"].as_str().unwrap().starts_with("it is submitted at 2099-"));
+    let (status, log) = world.process.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    world.stage.finish_with_backlog().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! What the built binary tells a service manager, over a socket as systemd gives it.
 
+use std::io::Seek;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use tokio::net::UnixDatagram;
 
@@ -86,6 +89,37 @@ async fn the_service_manager_hears_when_a_reload_begins_and_ends() {
     let (status, log) = process.terminate().await;
     assert_eq!(status.code(), Some(0), "{log}");
     stage.finish().await;
+}
+
+#[tokio::test]
+async fn the_journal_learns_each_lines_level_and_nobody_else_does() {
+    let stage = Stage::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    for (format, begins) in [("pretty", "<3>"), ("json", "<3>{")] {
+        let path = folder.path().join(format);
+        let file = std::fs::File::create(&path).unwrap();
+        let about = file.metadata().unwrap();
+        let journal = format!("{}:{}", about.dev(), about.ino());
+        for (stream, begins) in [(journal, begins), ("1:1".to_owned(), "")] {
+            // Without its tables it ends at once, and says so in a line of the log.
+            let status = Command::new(env!("CARGO_BIN_EXE_dispatcher"))
+                .args(["--config", "/dev/null", "run"])
+                .envs(stage.environment())
+                .envs([("DISPATCHER__LOG__FORMAT", format), ("DISPATCHER__ADMIN__LISTEN", "127.0.0.1:0")])
+                .env("JOURNAL_STREAM", &stream)
+                .stderr(file.try_clone().unwrap())
+                .status();
+            assert_eq!(status.unwrap().code(), Some(1));
+            let log = std::fs::read_to_string(&path).unwrap();
+            let line = log.lines().rfind(|line| line.contains("the daemon ends")).unwrap_or_else(|| panic!("{log}"));
+            assert_eq!(line.starts_with('<'), !begins.is_empty(), "{line}");
+            assert!(line.starts_with(begins), "{line}");
+            assert_eq!(log.lines().all(|line| line.starts_with('<')), !begins.is_empty(), "{log}");
+            file.set_len(0).unwrap();
+            (&file).rewind().unwrap();
+        }
+    }
+    stage.finish_without_tables();
 }
 
 #[tokio::test]

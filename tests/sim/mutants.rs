@@ -377,7 +377,7 @@ impl Upkeep for Lazy {
         self.inner.parked(each)
     }
 
-    fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {
-        self.inner.waiting()
+    fn waiting<'a>(&'a self, accounts: &'a [String]) -> Boxed<'a, Result<Waiting, LedgerError>> {
+        self.inner.waiting(accounts)
     }
 }

@@ -62,5 +62,5 @@ fn parse_code(text: &str) -> Result<i64, &'static str> {
 }
 
 fn parse_mobile(text: &str) -> Result<Mobile, String> {
-    Mobile::parse(text).map_err(|problem| format!("it {problem}"))
+    Mobile::parse_any(text).map_err(|problem| format!("it {problem}"))
 }

@@ -40,8 +40,10 @@ async fn once(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
         Some(reason) => _ = desk.health.down(Part::Publishing, reason),
         None => _ = desk.health.up(Part::Publishing),
     }
-    let waiting = desk.ports.upkeep.waiting().await?;
+    let accounts: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
+    let waiting = desk.ports.upkeep.waiting(&accounts).await?;
     desk.metrics.set_waiting(&waiting.by_reason);
+    desk.metrics.stranded.set(waiting.stranded);
     desk.metrics.in_doubt.set(waiting.in_doubt);
     desk.metrics.events_pending.set(waiting.events);
     Ok(())

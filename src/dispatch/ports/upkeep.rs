@@ -80,6 +80,8 @@ pub struct ParkedJobs {
 pub struct Waiting {
     /// By reason.
     pub by_reason: Vec<(WaitReason, i64)>,
+    /// Of these, the jobs of other accounts than those that were named.
+    pub stranded: i64,
     /// In doubt.
     pub in_doubt: i64,
     /// Events that are not published yet.
@@ -149,8 +151,8 @@ pub trait Upkeep: Send + Sync + 'static {
     /// Notes what became of jobs that were sent again and of messages that were published again, and ends replays
     /// that are through.
     fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>>;
-    /// Counts for the gauges.
-    fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>>;
+    /// Counts for the gauges, where these accounts are configured.
+    fn waiting<'a>(&'a self, accounts: &'a [String]) -> Boxed<'a, Result<Waiting, LedgerError>>;
 }
 
 /// A message that was refused and is to be published again.

@@ -43,9 +43,7 @@ impl Dossier {
         self.replays.iter_mut().for_each(|replay| veil.words(&mut replay.reason));
         self.deeds.iter_mut().for_each(|deed| veil.words(&mut deed.reason));
         self.job.mask();
-        for receipt in &mut self.receipts {
-            receipt.mobile = receipt.mobile.as_deref().map(masked);
-        }
+        self.receipts.iter_mut().for_each(ReceiptInfo::mask);
         for reply in &mut self.replies {
             reply.mobile = masked(&reply.mobile);
             reply.content = length(&reply.content);
@@ -85,9 +83,9 @@ pub struct JobReplay {
     pub reason: Option<String>,
     /// When it began, and chose the job.
     pub created_at: Timestamp,
-    /// Where the job was then.
+    /// Where the job was then; or what its message had been refused for.
     pub from: String,
-    /// pending, sent, skipped (gone elsewhere meanwhile), or the state that the job came to.
+    /// pending, sent, skipped (gone elsewhere meanwhile), or the state that the job came to; of a message, taken or refused.
     pub result: String,
     /// When the job was sent again or skipped.
     pub at: Option<Timestamp>,
@@ -136,7 +134,9 @@ impl Store {
             "select r.id as replay, r.state, r.actor, r.via, r.reason, r.created_at, q.from_state as \"from\", q.result,
                  q.at
              from replay_jobs q join replays r on r.id = q.replay_id
-             where q.job_id = $1 order by r.id",
+             -- Another message may have been refused for having this job's id.
+             where q.job_id = $1 and (q.rejection_id is null or q.digest = (select digest from jobs where id = $1))
+             order by r.id",
         )
         .bind(job_id)
         .fetch_all(&self.pool)

@@ -8,6 +8,7 @@ use super::super::error::ledger_error;
 use super::{Cursor, Page, clamp, push_page};
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::Timestamp;
+use crate::domain::privacy::{Veil, masked, without_numbers};
 
 /// Which receipts to list. What is `None` or false filters nothing.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,15 @@ pub struct ReceiptInfo {
     pub received_at: Timestamp,
     /// The job that it belongs to.
     pub job_id: Option<String>,
+}
+
+impl ReceiptInfo {
+    /// Hides the number, and every number that ihuyi's words quote.
+    pub fn mask(&mut self) {
+        Veil::over(self.mobile.as_deref().unwrap_or_default()).words(&mut self.message);
+        self.message = self.message.as_deref().map(without_numbers);
+        self.mobile = self.mobile.as_deref().map(masked);
+    }
 }
 
 /// A reply as Postgres has it. Number and text are whole: mask them before they are shown.

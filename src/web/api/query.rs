@@ -46,7 +46,7 @@ fn take(page: &mut PageOf, name: &str, value: &str) -> Result<(), String> {
         "state" => filter.states.extend(states(value)?),
         "code" => filter.code = Some(value.parse().map_err(|_| "is no code: write a whole number such as 4030")?),
         "account" => filter.account = Some(value.to_owned()),
-        "mobile" => filter.mobile = Some(Mobile::parse(value)?),
+        "mobile" => filter.mobile = Some(Mobile::parse_any(value)?),
         "since" => filter.since = Some(time(value)?),
         "until" => filter.until = Some(time(value)?),
         "limit" => page.limit = limit(value)?,

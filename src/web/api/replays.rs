@@ -103,7 +103,7 @@ fn conditions(fields: &mut Fields) -> Result<Filter, Problem> {
     let time = |name: &str, text: Option<String>| {
         text.map(|text| query::time(&text).map_err(|problem| invalid(format!("`filter.{name}` {problem}")))).transpose()
     };
-    let mobile = fields.text("mobile", MAX_TEXT)?.map(|text| Mobile::parse(&text)).transpose();
+    let mobile = fields.text("mobile", MAX_TEXT)?.map(|text| Mobile::parse_any(&text)).transpose();
     Ok(Filter {
         ids: fields.texts("id", MAX_IDS)?,
         states: fields.texts("state", JobState::ALL.len())?.into_iter().map(state).collect::<Result<_, _>>()?,

@@ -75,7 +75,7 @@ async fn set_suppressed(
 ) -> Result<Json<SuppressionChange>, Problem> {
     let mut fields = Fields::of(body, &["mobile", "reason"])?;
     let mobile = fields.text("mobile", MAX_MOBILE)?.ok_or_else(|| invalid("`mobile` is missing: name the number"))?;
-    let mobile = Mobile::parse(&mobile).map_err(|problem| invalid(format!("`mobile` {problem}")))?;
+    let mobile = Mobile::parse_any(&mobile).map_err(|problem| invalid(format!("`mobile` {problem}")))?;
     let act = operator.act(fields.reason()?);
     let changed = api.backend.set_suppressed(act, mobile, suppressed).await?;
     Ok(Json(SuppressionChange { mobile: mobile.to_string(), suppressed, changed }))

@@ -17,7 +17,7 @@ fn database() -> TestDb {
          insert into receipts (smsid, mobile, code, message, reported_at, received_at, job_id, digest) values
              ('77', '13800138001', 7, '空号', now() - interval '3 h', now() - interval '3 h', 'a', '\\x01'),
              ('77', '13800138001', 2, '发送成功', now() - interval '2 h', now() - interval '2 h', 'a', '\\x02'),
-             ('78', '13800138002', 2, '发送成功', now() - interval '1 h', now() - interval '1 h', null, '\\x03');
+             ('78', '13800138002', 2, '138 0013 8002 发送成功, 13900139000', now() - interval '1 h', now() - interval '1 h', null, '\\x03');
          insert into replies (mobile, content, job_id, digest) values ('13800138001', '绝密', 'a', '\\x01')",
     );
     db
@@ -51,6 +51,7 @@ fn receipts_are_listed_and_those_without_a_job_found() {
     assert_eq!(smsids(&["--until", "150m"]), ["77"]);
     let page = on(&db, &["receipts", "list", "--limit", "1"]).run();
     assert!(page.stdout.contains("138****8002") && !page.stdout.contains("13800138002"), "{page:?}");
+    assert!(page.stdout.contains("138****8002 发送成功, 139****9000"), "in ihuyi's words, too: {page:?}");
     let cursor = page.stderr.trim().rsplit(' ').next().unwrap();
     assert_eq!(smsids(&["--cursor", cursor]), ["77", "77"]);
     assert!(on(&db, &["receipts", "list", "--full"]).ok().contains("13800138002"));

@@ -38,10 +38,16 @@ fn shown(db: &TestDb, id: &str) -> Value {
 #[test]
 fn behind_how_many_a_job_waits_for_its_account_and_for_its_number() {
     let db = lines();
-    for (id, ahead) in [("high", 0), ("first", 1), ("second", 2), ("elsewhere", 0), ("slot-1", 0), ("slot-2", 1)] {
+    for (id, ahead) in [("high", 0), ("first", 1), ("second", 2), ("slot-1", 0), ("slot-2", 1)] {
         assert_eq!(shown(&db, id)["next"]["ahead"], ahead, "{id}");
     }
     assert_eq!(shown(&db, "later")["next"]["ahead"], Value::Null);
+    let elsewhere = &shown(&db, "elsewhere")["next"];
+    assert_eq!(elsewhere["ahead"], Value::Null);
+    assert!(
+        elsewhere["text"].as_str().unwrap().starts_with("account other is not in this configuration"),
+        "{elsewhere}"
+    );
     let told = on(&db, &["jobs", "show", "first"]).ok();
     assert!(told.contains("Next: it waits for room in account main, behind 1 job: about 1 s at 100/s;"), "{told}");
     assert!(told.contains("You can:\n  dispatcher top\n  dispatcher jobs cancel first"), "{told}");
@@ -69,6 +75,12 @@ fn what_ihuyi_people_and_operators_did_afterwards_is_in_the_story_and_masked() {
     let db = lines();
     db.execute(
         "update jobs set state = 'delivered', wait_reason = null, due_at = null, on_room = false where id = 'first';
+         -- Messages that were refused: one became the job, another has its id.
+         insert into replays (id, actor, via, filter, rate, matched, subject) overriding system value
+         values (8, 'dave', 'cli', '{}', 1, 2, 'rejections');
+         insert into replay_jobs (replay_id, position, job_id, from_state, requests, result, at, rejection_id, digest)
+         values (8, 1, 'first', 'unknown_account', 0, 'taken', now() - interval '1 s', 1, '\\x00'),
+                (8, 2, 'first', 'bad_field', 0, 'refused', now() + interval '1 s', 2, '\\x01');
          insert into receipts (smsid, mobile, code, message, job_id, received_at, digest)
          values ('1', '13800138002', 2, 'DELIVRD', 'first', now() + interval '1 s', '\\x01');
          insert into replies (mobile, content, job_id, received_at, digest)
@@ -92,6 +104,9 @@ fn what_ihuyi_people_and_operators_did_afterwards_is_in_the_story_and_masked() {
     ];
     let found: Vec<_> =
         lines.iter().map(|line| told.find(line).unwrap_or_else(|| panic!("no {line} in\n{told}"))).collect();
+    let retried =
+        "  replay 8 by dave (cli); its message, refused before as unknown_account, was published again: taken";
+    assert!(told.contains(retried) && told.matches("replay 8").count() == 1, "another message's: {told}");
     assert!(found.is_sorted() && !told.contains("bob") && !told.contains("13800138002"), "{told}");
     assert!(on(&db, &["jobs", "show", "first", "--full"]).ok().contains("the person answered: “退订”"));
     let json = shown(&db, "first");
@@ -100,8 +115,8 @@ fn what_ihuyi_people_and_operators_did_afterwards_is_in_the_story_and_masked() {
         (&"138****8002".into(), &"[2 characters]".into())
     );
     let replays = json["replays"].as_array().unwrap();
-    assert_eq!((replays.len(), &replays[0]["replay"], &replays[0]["result"]), (1, &7.into(), &"delivered".into()));
+    assert_eq!((replays.len(), &replays[0]["replay"], &replays[0]["result"]), (2, &7.into(), &"delivered".into()));
     let kinds: Vec<_> =
         json["story"].as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["received", "state", "receipt", "reply", "replay", "operation"]);
+    assert_eq!(kinds, ["replay", "received", "state", "receipt", "reply", "replay", "operation"]);
 }

@@ -236,14 +236,16 @@ impl Tables {
         last.is_some_and(|attempt| attempt.outcome == Some(Outcome::Tomorrow))
     }
 
-    pub fn waiting(&self) -> Waiting {
+    pub fn waiting(&self, accounts: &[String]) -> Waiting {
         let mut counts: BTreeMap<WaitReason, i64> = BTreeMap::new();
+        let mut stranded = 0;
         for row in self.jobs.values() {
             if let Some(reason) = row.wait_reason {
                 *counts.entry(reason).or_default() += 1;
+                stranded += i64::from(!accounts.contains(&row.account));
             }
         }
         let in_doubt = self.jobs.values().filter(|row| row.state == State::InDoubt).count() as i64;
-        Waiting { by_reason: counts.into_iter().collect(), in_doubt, events: self.events.len() as i64 }
+        Waiting { by_reason: counts.into_iter().collect(), stranded, in_doubt, events: self.events.len() as i64 }
     }
 }

@@ -311,8 +311,8 @@ impl Upkeep for Postgres {
         })
     }
 
-    fn waiting(&self) -> Boxed<'_, Result<Waiting, LedgerError>> {
-        Box::pin(self.statement("waiting", |tables, _| Ok(tables.waiting())))
+    fn waiting<'a>(&'a self, accounts: &'a [String]) -> Boxed<'a, Result<Waiting, LedgerError>> {
+        Box::pin(self.statement("waiting", |tables, _| Ok(tables.waiting(accounts))))
     }
 }
 

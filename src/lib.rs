@@ -192,7 +192,7 @@
 //! (`domain/pace/tail.rs`), and acknowledged: in order, without a question to Postgres. From then on the
 //! release duty sends each back half a second before its slot, it waits the rest in the lane, is claimed and
 //! goes. Four writes a job, each in a shared commit; no other number and no other account notices. A restart
-//! reads the tails back from Postgres, and counts every number as just used.
+//! reads the tails back from Postgres (`store/parked.rs`), and counts every number as just used.
 //!
 //! **kill -9 in mid-request.** The kernel closes the connections. Postgres gives the advisory lock to a
 //! standby, or to the process that is started again, within about a second; it reads paused accounts and

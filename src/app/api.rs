@@ -443,8 +443,8 @@ fn no_replay() -> Trouble {
 }
 
 fn no_job() -> Trouble {
-    let words = "no job has this id: it was not received yet, was refused (see `rejections`), or is older than \
-         retention.jobs";
+    let words = "no job has this id: it was not received yet (or waits in memory, as while the gateway cannot be \
+         reached), was refused (see `rejections`), or is older than retention.jobs";
     Trouble::Missing(words.into())
 }
 

@@ -163,9 +163,7 @@ async fn take_lease(desk: &Desk) -> Result<Box<dyn Held>, LedgerError> {
 async fn open(desk: &Arc<Desk>) -> Result<(Arc<Pace>, Box<dyn Consuming>), String> {
     let accounts: Vec<_> = desk.settings.accounts.iter().map(|account| account.pace.clone()).collect();
     let pace = Pace::start(desk.settings.mobile, &accounts);
-    if accounts.len() > 1 {
-        pace.act(|pacer, _| pacer.share_memory(desk.settings.prefetch));
-    }
+    pace.act(|pacer, _| pacer.share_memory(desk.settings.prefetch));
     if desk.settings.number_limited {
         pace.act(|pacer, _| pacer.wait_for_outcomes());
     }

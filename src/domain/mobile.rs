@@ -24,7 +24,7 @@ impl Mobile {
     /// which numbers there are.
     pub fn parse_any(text: &str) -> Result<Self, &'static str> {
         let mut digits = String::with_capacity(text.len().min(32));
-        for (i, c) in text.trim().chars().enumerate() {
+        for (i, c) in text.trim_matches(' ').chars().enumerate() {
             match c {
                 ' ' | '-' => {}
                 '+' if i == 0 => digits.push('+'),
@@ -107,6 +107,8 @@ mod tests {
             "1380013800a",
             "１３８００１３８０００",
             "138+00138000",
+            "13800138000\n",
+            "\t13800138000",
             "+13800138000",
             "00138001380",
             "86138001380",

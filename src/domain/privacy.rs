@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::mobile::Mobile;
 
 /// Instead of a number or a text of a person who was forgotten.
-const ERASED: &str = "[erased]";
+pub const ERASED: &str = "[erased]";
 
 /// `138****8000`; what is no mainland number is hidden whole.
 pub fn masked(mobile: &str) -> String {

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::event::lasting;
 use super::{Cure, Manner, code_in_words, cure};
-use crate::domain::job::{State, Timestamp, WaitReason};
+use crate::domain::job::{Outcome, State, Timestamp, WaitReason};
+use crate::domain::privacy::ERASED;
 use crate::store::query::{AccountInfo, Ahead, Dossier, JobInfo, JobReplay};
 
 /// What comes next.
@@ -42,9 +43,7 @@ pub(super) fn next(dossier: &Dossier, manner: &Manner) -> Next {
     }
     match state {
         State::Waiting => waiting(dossier, manner).command(format!("dispatcher jobs cancel {id}")),
-        State::Queued => Next::of("it is with RabbitMQ and is submitted when its turn comes")
-            .command("dispatcher top".into())
-            .command(format!("dispatcher jobs cancel {id}")),
+        State::Queued => queued(dossier).command(format!("dispatcher jobs cancel {id}")),
         State::Submitting => submitting(job, manner),
         State::InDoubt => in_doubt(dossier, manner, &id),
         State::Accepted if job.smsid.is_none() => {
@@ -54,6 +53,9 @@ pub(super) fn next(dossier: &Dossier, manner: &Manner) -> Next {
         State::Delivered => Next::of("nothing: it was delivered"),
         State::Undelivered => {
             Next::of("nothing: ihuyi says that it did not arrive; a new job, with a new id, tries again")
+        }
+        State::Failed | State::Expired | State::Cancelled if is_forgotten(job) => {
+            Next::of("nothing: its person was forgotten, so it cannot be sent again")
         }
         State::Failed => failed(dossier),
         State::Expired => Next::of("nothing: its time ran out before it could be sent")
@@ -93,6 +95,7 @@ fn waiting(dossier: &Dossier, manner: &Manner) -> Next {
         _ if is_held => paused(dossier, manner),
         Some(WaitReason::AccountPaused) => paused(dossier, manner),
         Some(WaitReason::RateLimited) => limited(dossier, manner),
+        Some(WaitReason::NumberLimit) => number_limited(dossier, manner),
         reason => Next::of(due(job, reason, manner)),
     };
     let text = match job.expires_at {
@@ -121,10 +124,11 @@ fn due(job: &JobInfo, reason: Option<WaitReason>, manner: &Manner) -> String {
         Some(WaitReason::Retry) => {
             format!("it is submitted again {at}; {spent} of {} attempts are spent", manner.max_attempts)
         }
-        Some(WaitReason::NumberLimit) => format!("the number's limit is used up; it is submitted {at}"),
         Some(WaitReason::QuietHours) => format!("quiet hours; it is submitted {at}"),
         Some(WaitReason::Replay) => format!("an operator replays it; it is submitted {at}"),
-        Some(WaitReason::RateLimited | WaitReason::AccountPaused) | None => format!("it is submitted {at}"),
+        Some(WaitReason::RateLimited | WaitReason::AccountPaused | WaitReason::NumberLimit) | None => {
+            format!("it is submitted {at}")
+        }
     }
 }
 
@@ -144,6 +148,20 @@ fn limited(dossier: &Dossier, manner: &Manner) -> Next {
             Next { ahead: Some(jobs), ..Next::of(text) }
         }
         None => Next::of(format!("its turn at the limiters comes {}", at(job, manner))),
+    }
+}
+
+/// When its window opens there may be room for some of those that wait for it only.
+fn number_limited(dossier: &Dossier, manner: &Manner) -> Next {
+    let at = at(&dossier.job, manner);
+    match dossier.ahead {
+        Some(Ahead::Number(jobs)) if jobs > 0 => {
+            let behind = count(jobs);
+            let text =
+                format!("the number's limit is used up; it is looked at again {at}, behind {behind} that wait for it");
+            Next { ahead: Some(jobs), ..Next::of(text) }
+        }
+        _ => Next { ahead: Some(0), ..Next::of(format!("the number's limit is used up; it is submitted {at}")) },
     }
 }
 
@@ -198,6 +216,24 @@ fn paused_account(account: &AccountInfo, manner: &Manner) -> Next {
 fn code_in(reason: &str) -> Option<i64> {
     let (_, rest) = reason.rsplit_once("code ")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// `forget` leaves no number.
+fn is_forgotten(job: &JobInfo) -> bool {
+    job.mobile.is_empty() || job.mobile == ERASED
+}
+
+fn queued(dossier: &Dossier) -> Next {
+    let last = dossier.attempts.last().filter(|last| last.outcome.as_deref() == Some(Outcome::NotSent.as_str()));
+    match last.and_then(|last| last.message.as_deref()) {
+        Some(why) => Next::of(format!(
+            "its last request did not leave ({why}): it goes again in its turn, which waits while the gateway cannot \
+             be reached"
+        ))
+        .command("dispatcher check".into())
+        .command("dispatcher top".into()),
+        None => Next::of("it is with RabbitMQ and is submitted when its turn comes").command("dispatcher top".into()),
+    }
 }
 
 fn submitting(job: &JobInfo, manner: &Manner) -> Next {

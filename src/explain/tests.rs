@@ -417,3 +417,30 @@ fn each_replay_is_told_with_who_why_and_what_came_of_it() {
     );
     assert_eq!(serde_json::to_value(&story).unwrap()["story"][2]["event"], "replay");
 }
+
+#[test]
+fn who_waits_for_a_numbers_window_is_told_who_goes_before() {
+    let limited = |ahead| Dossier { ahead, ..dossier(waiting("number_limit", Some(60)), vec![]) };
+    let next = |dossier: &Dossier| told(dossier).next;
+    let second = next(&limited(Some(Ahead::Number(2))));
+    assert!(second.text.contains("looked at again") && second.text.contains("behind 2 jobs"), "{}", second.text);
+    assert_eq!(second.ahead, Some(2));
+    assert!(next(&limited(Some(Ahead::Number(0)))).text.contains("it is submitted at"));
+}
+
+#[test]
+fn a_job_whose_request_did_not_leave_waits_for_the_gateway() {
+    let held = dossier(job("queued"), vec![attempt(1, Some("not_sent"), None, "could not connect", 10)]);
+    let next = told(&held).next;
+    assert!(next.text.contains("could not connect") && next.text.contains("gateway"), "{}", next.text);
+    assert!(next.commands.contains(&"dispatcher check".into()));
+}
+
+#[test]
+fn a_forgotten_job_offers_no_replay() {
+    for (state, mobile) in [("failed", ""), ("cancelled", "[erased]"), ("expired", "")] {
+        let job = JobInfo { mobile: mobile.into(), ..job(state) };
+        let next = told(&dossier(job, vec![])).next;
+        assert!(next.text.contains("forgotten") && next.commands.is_empty(), "{next:?}");
+    }
+}

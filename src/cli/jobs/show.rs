@@ -48,8 +48,8 @@ struct Whole {
 pub(super) async fn run(args: ShowArgs, store: &Store, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let Some(mut dossier) = store.dossier(&args.id).await? else {
         bail!(
-            "no job has this id: it was not received yet, was refused (see `dispatcher rejections list`), or is \
-             older than retention.jobs"
+            "no job has this id: it was not received yet (or waits in memory, as while the gateway cannot be reached: see \
+             `dispatcher top`), was refused (see `dispatcher rejections list`), or is older than retention.jobs"
         );
     };
     if !args.full {

@@ -19,6 +19,7 @@ pub struct Circuit {
 
 #[derive(Clone, Copy, Debug)]
 struct Open {
+    since: Tick,
     probe_at: Tick,
     pause: Duration,
     probing: bool,
@@ -28,6 +29,11 @@ impl Circuit {
     /// True while jobs are held back.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Has it been open for so long?
+    pub fn is_open_for(&self, long: Duration, now: Tick) -> bool {
+        self.open.is_some_and(|open| open.since + long <= now)
     }
 
     /// When the next probe may go, while open.
@@ -65,13 +71,14 @@ impl Circuit {
         match &mut self.open {
             Some(open) if open.probing => {
                 let pause = (open.pause * 2).min(LONGEST_PAUSE);
-                self.open = Some(Open { probe_at: now + pause, pause, probing: false });
+                self.open = Some(Open { probe_at: now + pause, pause, probing: false, ..*open });
                 false
             }
             // An answer to a request from before it opened.
             Some(_) => false,
             None if self.failures >= OPENS_AFTER => {
-                self.open = Some(Open { probe_at: now + FIRST_PAUSE, pause: FIRST_PAUSE, probing: false });
+                let probe_at = now + FIRST_PAUSE;
+                self.open = Some(Open { since: now, probe_at, pause: FIRST_PAUSE, probing: false });
                 true
             }
             None => false,

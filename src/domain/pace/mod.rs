@@ -99,6 +99,8 @@ pub struct Pacer {
     by_outcome: bool,
     /// How long a claim takes, averaged.
     claim_seconds: f64,
+    /// So many jobs of each priority may be in memory.
+    memory: usize,
     /// So many waiting jobs of one priority are many.
     crowd: usize,
 }
@@ -120,14 +122,18 @@ impl Pacer {
             told: Vec::new(),
             by_outcome: false,
             claim_seconds: 0.0,
+            memory: usize::MAX,
             crowd: usize::MAX,
         }
     }
 
-    /// From now on several accounts share room in memory for so many jobs of each priority: no account
+    /// From now on there is room in memory for so many jobs of each priority. Where several accounts share it, none
     /// fills more than half of it for long.
     pub fn share_memory(&mut self, jobs: usize) {
-        self.crowd = (jobs / 2).max(1);
+        self.memory = jobs;
+        if self.accounts.len() > 1 {
+            self.crowd = (jobs / 2).max(1);
+        }
     }
 
     /// From now on a number's next job waits until the outcome of the one before is committed
@@ -362,6 +368,7 @@ impl Pacer {
                 self.withdraw(ticket, Turn::Park(Park { reason: WaitReason::RateLimited, due, on_room: true }), now);
             }
         }
+        self.make_room_in_an_outage(now);
         self.mobiles.sweep(now);
         self.tails.sweep(now);
     }

@@ -20,6 +20,8 @@ const LENIENCE: Duration = Duration::from_secs(4);
 /// While an account's queue is shorter than this, newcomers go past the jobs that are parked for it:
 /// those are on their way, perhaps behind a backlog in RabbitMQ, and tokens would be left unused.
 const IDLE: Duration = Duration::from_millis(100);
+/// A circuit that is open for longer is no blip: what would fill the memory is parked.
+const OUTAGE: Duration = Duration::from_secs(5);
 
 impl Pacer {
     /// Is it parked at once? `from`: where it was parked before.
@@ -54,8 +56,10 @@ impl Pacer {
             return Some(by_account());
         }
         if self.circuit.is_open() {
-            // It stays in memory, and its successors in RabbitMQ, until the gateway is back.
-            return None;
+            // It stays in memory until the gateway is back, but takes no place from those that stand behind it in
+            // RabbitMQ, where nobody would see them expire.
+            let is_outage = self.circuit.is_open_for(OUTAGE, now);
+            return (is_outage && self.fills_memory(request.priority)).then(by_account);
         }
         let (patience, crowded) = match request.standing {
             Standing::Released => (LENIENCE, LENIENCE),
@@ -78,7 +82,30 @@ impl Pacer {
 
     /// Do so many jobs of `priority` wait in memory that there could be no room for another account's?
     fn is_crowded(&self, priority: Priority) -> bool {
-        self.crowd <= self.accounts.iter().map(|account| account.waiting(priority)).sum()
+        self.crowd <= self.waiting_in_memory(priority)
+    }
+
+    /// What came before an outage was seen to be one may have filled the memory: the later half is parked, too.
+    pub(super) fn make_room_in_an_outage(&mut self, now: Tick) {
+        if !self.circuit.is_open_for(OUTAGE, now) {
+            return;
+        }
+        for priority in Priority::ALL.iter().copied() {
+            for ticket in self.waiting(|entry| entry.request.priority == priority).into_iter().skip(self.memory / 2) {
+                let Some(account) = self.entries.get(&ticket).map(|entry| entry.request.account) else { continue };
+                let due = Some(self.accounts[account].slot(priority, now));
+                self.withdraw(ticket, Turn::Park(Park { reason: WaitReason::RateLimited, due, on_room: true }), now);
+            }
+        }
+    }
+
+    /// Does half of the memory for jobs of `priority` wait?
+    fn fills_memory(&self, priority: Priority) -> bool {
+        self.memory / 2 <= self.waiting_in_memory(priority)
+    }
+
+    fn waiting_in_memory(&self, priority: Priority) -> usize {
+        self.accounts.iter().map(|account| account.waiting(priority)).sum()
     }
 
     /// When the number would have a token for a newcomer, behind those that wait in memory.

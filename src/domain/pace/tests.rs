@@ -813,3 +813,31 @@ fn a_slow_account_claims_only_what_can_leave_soon() {
         assert!(is_sorted(&world.order(|_| true)));
     }
 }
+
+#[test]
+fn a_long_outage_leaves_room_in_memory_for_what_would_expire_in_the_queue() {
+    let mut world = World::new(1_000, 100);
+    world.pacer.share_memory(20);
+    for _ in 0..5 {
+        world.pacer.circuit.failed(world.now);
+    }
+    (0..20).for_each(|n| {
+        world.publish(n, MAIN, Priority::Normal);
+    });
+    assert_eq!(world.parked.len(), 0, "a blip is waited out");
+    world.now += Duration::from_secs(6);
+    world.pacer.tend(world.now);
+    world.settle();
+    assert!(world.parked.len() >= 9, "the later half makes room: {}", world.parked.len());
+    (20..60).for_each(|n| {
+        world.publish(n, MAIN, Priority::Normal);
+    });
+    let parked = world.parked.len();
+    assert!(parked >= 49, "{parked}");
+    world.publish(90, MAIN, Priority::High);
+    assert_eq!(world.parked.len(), parked, "each priority has a memory of its own");
+    world.pacer.circuit.reached();
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.sent.len(), 61);
+    assert!(is_sorted(&world.order(|r| r.priority == Priority::Normal)[..10]));
+}

@@ -109,6 +109,7 @@ struct Place {
     seq: i64,
     due_at: Option<Timestamp>,
     on_room: bool,
+    wait_reason: String,
 }
 
 impl Store {
@@ -160,8 +161,8 @@ impl Store {
 
     async fn ahead(&self, id: &str) -> Result<Option<Ahead>, LedgerError> {
         let place: Option<Place> = sqlx::query_as(
-            "select account, mobile, priority, seq, due_at, on_room from jobs
-             where id = $1 and state = 'waiting' and (on_room or wait_reason = 'rate_limited')",
+            "select account, mobile, priority, seq, due_at, on_room, wait_reason from jobs
+             where id = $1 and state = 'waiting' and (on_room or wait_reason in ('rate_limited', 'number_limit'))",
         )
         .bind(id)
         .fetch_optional(&self.pool)
@@ -200,7 +201,7 @@ impl Store {
         sqlx::query_scalar(
             "select count(*) from (
                  select 1 from jobs
-                 where mobile = $1 and state = 'waiting' and not on_room and wait_reason = 'rate_limited'
+                 where mobile = $1 and state = 'waiting' and not on_room and wait_reason = $5
                    and (due_at, seq) < ($2, $3)
                  limit $4
              ) as ahead",
@@ -209,6 +210,7 @@ impl Store {
         .bind(place.due_at)
         .bind(place.seq)
         .bind(MANY)
+        .bind(&place.wait_reason)
         .fetch_one(&self.pool)
         .await
         .map_err(ledger_error)

@@ -4,7 +4,7 @@ use dispatcher::simulator::{Options, Simulator};
 
 use crate::support::process::free_address;
 use crate::support::stage::{Stage, lenient};
-use crate::support::{eventually, job, number};
+use crate::support::{becomes, eventually, job, number};
 
 #[tokio::test]
 async fn jobs_wait_unspent_and_go_when_it_is_back() {
@@ -34,4 +34,25 @@ async fn jobs_wait_unspent_and_go_when_it_is_back() {
     stage.metric("gateway_circuit_open", &[], 0.0).await;
     stage.finish().await;
     back.stop().await;
+}
+
+/// RabbitMQ gives out as many messages as may be in memory. What stands behind them has its time, too.
+#[tokio::test]
+async fn jobs_expire_in_time_also_behind_a_full_memory() {
+    let mut stage = Stage::new().await;
+    stage.set("gateway.submit_url", &format!("http://{}/sms.php?method=Submit", free_address()));
+    stage.set("rabbitmq.prefetch", "10");
+    stage.start().await;
+    let expires = (chrono::Utc::now() + chrono::TimeDelta::seconds(8)).to_rfc3339();
+    let codes = (0..50).map(|n| {
+        let mut job = job(&format!("code-{n}"), &number(n));
+        job["expires_at"] = expires.as_str().into();
+        job
+    });
+    // Those before them have all the time in the world.
+    let jobs: Vec<_> = (100..130).map(|n| job(&format!("job-{n}"), &number(n))).chain(codes).collect();
+    stage.publish("normal", &jobs).await;
+    becomes("expired", 50, async || stage.db.count("jobs where state = 'expired' and attempts = 0").await).await;
+    assert_eq!(stage.db.count("jobs where state in ('failed', 'in_doubt')").await, 0);
+    stage.finish_with_backlog().await;
 }

@@ -46,15 +46,16 @@ impl ReplayRow {
         counts
     }
 
-    /// What it may send as long as its canary is going.
+    /// How far it may go: as long as its canary is going, so far that as many go as belong to it.
     pub fn open(&self) -> usize {
-        if self.canary_state == "going" { self.canary.min(self.jobs.len()) } else { self.jobs.len() }
+        let skipped = self.jobs.iter().filter(|row| row.result == "skipped").count();
+        if self.canary_state == "going" { (self.canary + skipped).min(self.jobs.len()) } else { self.jobs.len() }
     }
 }
 
 /// Results that a canary may have.
 pub fn passes(result: &str) -> bool {
-    matches!(result, "skipped" | "accepted" | "delivered")
+    matches!(result, "accepted" | "delivered")
 }
 
 impl Tables {
@@ -161,9 +162,9 @@ impl Tables {
         if replay.canary_state != "going" {
             return false;
         }
-        let canary = &replay.jobs[..replay.canary.min(replay.jobs.len())];
+        let canary = &replay.jobs[..replay.open()];
         let open = canary.iter().any(|row| matches!(row.result, "pending" | "sent"));
-        let bad = canary.iter().any(|row| !matches!(row.result, "pending" | "sent") && !passes(row.result));
+        let bad = canary.iter().any(|row| row.went() && row.result != "sent" && !passes(row.result));
         if bad {
             (replay.canary_state, replay.state) = ("failed", "paused");
             self.seen.insert("canary failed");

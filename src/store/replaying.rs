@@ -24,8 +24,8 @@ pub(super) use canary_room;
 impl Store {
     /// Sends jobs of the replay that is due first, at most `limit`. False where none is due.
     ///
-    /// A job goes only if it still is where it was when it was chosen, so that two replays over the same
-    /// jobs send once. What was missed while nobody carried it out is not made up for, but for a second's worth.
+    /// A job goes only if nothing has happened to it since it was chosen, so that two replays over the same jobs send
+    /// once, and none undoes what an operator did meanwhile. What was missed while nobody carried it out is not made up for, but for a second's worth.
     pub(super) async fn replay_step(&self, now: Timestamp, limit: u32) -> Result<bool, LedgerError> {
         let due = sqlx::query(concat!(
             "with replay as (
@@ -38,9 +38,9 @@ impl Store {
                  order by r.due_at limit 1
                  for update skip locked
              ), picked as (
-                 select r.id as replay_id, p.position, p.job_id, p.from_state, p.requests, r.expires_in
+                 select r.id as replay_id, p.position, p.job_id, p.from_state, p.requests, p.changed_at, r.expires_in
                  from replay r cross join lateral (
-                     select position, job_id, from_state, requests from replay_jobs
+                     select position, job_id, from_state, requests, changed_at from replay_jobs
                      where replay_id = r.id and result = 'pending'
                      order by position limit least(r.quota, r.room)
                  ) as p
@@ -51,6 +51,7 @@ impl Store {
                      expires_at = case when p.expires_in is null then j.expires_at else $2 + p.expires_in end
                  from picked p
                  where j.id = p.job_id and j.state = p.from_state and j.requests = p.requests and j.mobile <> ''
+                   and j.updated_at = coalesce(p.changed_at, j.updated_at)
                  returning j.id
              ), noted as (
                  update replay_jobs q

@@ -156,6 +156,23 @@ pub async fn a_canary_that_finds_too_few_ends_with_them(pg: Pg) {
     assert_eq!(seen(&pg, second).await, "done, passed: accepted 1, skipped 2");
 }
 
+/// It expired, one replay sent it again, and it expired again. The other chose it before all that.
+pub async fn what_came_back_to_where_it_was_is_not_what_was_chosen(pg: Pg) {
+    let late = Job { expires_at: Some(pg.now() - chrono::Duration::seconds(60)), ..job("late") };
+    assert_eq!(pg.admit(late, Entry::Expired).await, Admitted::Stored);
+    let wanted = ReplayOrder { expires_in: Some(Duration::from_secs(600)), ..order(&[State::Expired]) };
+    let first = pg.look.begin_replay(wanted.clone()).await.unwrap();
+    let second = pg.look.begin_replay(wanted).await.unwrap();
+    pg.look.control_replay(second, Control::Pause).await;
+    step(&pg).await;
+    let later = pg.now() + chrono::Duration::seconds(1_000);
+    assert_eq!(pg.upkeep.expire(later, 10).await.unwrap().len(), 1);
+    pg.look.control_replay(second, Control::Resume).await;
+    step(&pg).await;
+    assert_eq!(seen(&pg, second).await, "done, none: skipped 1");
+    assert_eq!((seen(&pg, first).await.as_str(), pg.state("late").await), ("done, none: expired 1", State::Expired));
+}
+
 pub async fn a_replay_keeps_its_pace_and_its_end(pg: Pg) {
     for id in ["a", "b", "c"] {
         failed(&pg, id).await;

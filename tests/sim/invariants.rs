@@ -476,8 +476,7 @@ impl Evidence<'_> {
 
     fn check_replayed(&self, row: &ReplayedRow, complain: &impl Fn(&str)) {
         let (Some(job), Some(at)) = (self.tables.jobs.get(&row.job), row.at) else { return };
-        let untouched = job.state == row.from && job.requests == row.requests && job.updated_at < at;
-        if row.result == "skipped" && untouched {
+        if row.result == "skipped" && job.updated_at == row.changed_at {
             complain(&format!("{} was still there, and is lost", row.job));
         }
         // A request after the one that it was chosen behind, before it went.

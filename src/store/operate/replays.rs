@@ -174,8 +174,8 @@ impl Store {
         sql.push_bind(if order.canary > 0 { "going" } else { "none" }).push(", make_interval(secs => ");
         sql.push_bind(expires_in).push("), count(*) from chosen having count(*) > 0 ");
         sql.push("returning id, matched, actor, via, filter, reason), listed as (");
-        sql.push("insert into replay_jobs (replay_id, position, job_id, from_state, requests) ");
-        sql.push("select begun.id, row_number() over (order by c.seq, c.id), c.id, c.state, c.requests ");
+        sql.push("insert into replay_jobs (replay_id, position, job_id, from_state, requests, changed_at) ");
+        sql.push("select begun.id, row_number() over (order by c.seq, c.id), c.id, c.state, c.requests, c.updated_at ");
         sql.push("from chosen c cross join begun), noted as (");
         sql.push("insert into operations (actor, via, action, target, count, reason) ");
         sql.push(

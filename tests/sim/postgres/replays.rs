@@ -27,6 +27,7 @@ pub struct ReplayedRow {
     pub job: String,
     pub from: State,
     pub requests: u32,
+    pub changed_at: Timestamp,
     pub result: &'static str,
     pub at: Option<Timestamp>,
 }
@@ -76,7 +77,7 @@ impl Tables {
             .into_iter()
             .map(|row| {
                 let (job, from, requests) = (row.job.id.clone(), row.state, row.requests);
-                ReplayedRow { job, from, requests, result: "pending", at: None }
+                ReplayedRow { job, from, requests, changed_at: row.updated_at, result: "pending", at: None }
             })
             .collect();
         if jobs.is_empty() {
@@ -120,7 +121,9 @@ impl Tables {
         let (mut picked, mut moved) = (false, 0);
         for row in replay.jobs[..open].iter_mut().filter(|row| row.result == "pending").take(quota) {
             picked = true;
-            let there = |job: &&mut super::JobRow| job.state == row.from && job.requests == row.requests;
+            let there = |job: &&mut super::JobRow| {
+                job.state == row.from && job.requests == row.requests && job.updated_at == row.changed_at
+            };
             let found = self.jobs.get_mut(&row.job).filter(there);
             (row.result, row.at) = (if found.is_some() { "sent" } else { "skipped" }, Some(now));
             let Some(job) = found else { continue };

@@ -3,6 +3,7 @@
 //! Every call runs as a task of its own: a client that goes away must not cut a statement short. Few
 //! run at a time, so that what hangs is bounded.
 
+mod gate;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -10,10 +11,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::SecondsFormat;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
+use self::gate::{Gate, Kind};
 use self::shown::{
     attempt, job, job_filter, job_replay, next, receipt, rejection, replay, replayed_job, reply, suppression, told,
 };
@@ -21,7 +22,7 @@ use super::parts;
 use super::reload::{Asking, Silent};
 use crate::broker::{JobPublisher, Message};
 use crate::config::{self, Config};
-use crate::dispatch::ports::{Boxed, LedgerError, Upkeep};
+use crate::dispatch::ports::{LedgerError, Upkeep};
 use crate::domain::job::{Job, Timestamp};
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
@@ -37,8 +38,6 @@ use crate::web::api::port::{
 };
 use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 
-/// An answer that takes longer is a 503.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// For RabbitMQ to confirm what is handed in.
 const CONFIRM: Duration = Duration::from_secs(10);
 /// Jobs that one call withdraws or resolves by a filter, at most: a second's work or two.
@@ -95,8 +94,8 @@ impl Daemon {
             store,
             publisher,
             known,
-            postgres: Gate { service: "Postgres", places: Arc::new(Semaphore::new(looks)) },
-            rabbitmq: Gate { service: "RabbitMQ", places: Arc::new(Semaphore::new(PUBLISHING)) },
+            postgres: Gate::new("Postgres", looks),
+            rabbitmq: Gate::new("RabbitMQ", PUBLISHING),
             reload,
         }
     }
@@ -111,36 +110,6 @@ impl Daemon {
     }
 }
 
-/// Lets few calls through to a service at a time. One that hangs keeps others of its own kind waiting, and
-/// nobody else's.
-struct Gate {
-    service: &'static str,
-    places: Arc<Semaphore>,
-}
-
-impl Gate {
-    /// Does `work` in a task that goes on when nobody waits for it any more.
-    fn apart<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, Trouble>> + Send + 'static,
-    ) -> Boxed<'static, Result<T, Trouble>> {
-        let (service, places) = (self.service, self.places.clone());
-        Box::pin(async move {
-            let silent = || Trouble::Unavailable(format!("{service} gives no answer: try again later"));
-            let done = timeout(PATIENCE, async move {
-                let place = places.acquire_owned().await.map_err(|_| silent())?;
-                let task = tokio::spawn(async move {
-                    let done = work.await;
-                    drop(place);
-                    done
-                });
-                task.await.unwrap_or_else(|_| Err(silent()))
-            });
-            done.await.unwrap_or_else(|_| Err(silent()))
-        })
-    }
-}
-
 impl Backend for Daemon {
     fn rules(&self) -> Arc<Rules> {
         self.known().rules
@@ -148,7 +117,7 @@ impl Backend for Daemon {
 
     fn publish(&self, jobs: Vec<Job>) -> Answer<'_, ()> {
         let publisher = self.publisher.clone();
-        self.rabbitmq.apart(async move {
+        self.rabbitmq.apart(Kind::Look, async move {
             let messages: Vec<Message> = jobs.iter().map(Message::of).collect();
             // Its place is free again before whoever waits behind it gives up.
             let published = timeout(CONFIRM, publisher.publish(&messages)).await;
@@ -164,7 +133,7 @@ impl Backend for Daemon {
 
     fn jobs(&self, page: PageOf) -> Answer<'_, model::JobPage> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let cursor = page.cursor.map(|text| text.parse()).transpose();
             let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
             let filter = JobFilter { limit: page.limit, cursor, ..job_filter(page.filter) };
@@ -176,7 +145,7 @@ impl Backend for Daemon {
 
     fn job(&self, id: String, full: bool) -> Answer<'_, model::WholeJob> {
         let (store, known) = (self.store.clone(), self.known());
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let mut dossier = store.dossier(&id).await?.ok_or_else(no_job)?;
             if !full {
                 dossier.mask();
@@ -198,7 +167,7 @@ impl Backend for Daemon {
 
     fn note_search(&self, act: Act, mobile: Mobile, found: usize) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let target = serde_json::json!({ "mobile": mobile.to_string() });
             Ok(store.note(&operator(act), "search", &target, found as i64).await?)
         })
@@ -206,7 +175,7 @@ impl Backend for Daemon {
 
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Act, async move {
             let acted = store.act_on_jobs(&operator(act), &JobAct::Cancel, &[id], None).await?;
             settled(&acted, "only a job that is waiting or queued can be withdrawn")
         })
@@ -214,7 +183,7 @@ impl Backend for Daemon {
 
     fn resolve(&self, act: Act, id: String, sent: bool, smsid: Option<String>) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Act, async move {
             let what = if sent { JobAct::Sent(smsid) } else { JobAct::NotSent };
             let acted = store.act_on_jobs(&operator(act), &what, &[id], None).await?;
             settled(&acted, "only a job in doubt can be resolved")
@@ -223,7 +192,7 @@ impl Backend for Daemon {
 
     fn act_on_many(&self, act: Act, asked: ManyAsked) -> Answer<'_, model::ActedOn> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::of_many(asked.dry_run), async move {
             let what = match asked.what {
                 Many::Cancel => JobAct::Cancel,
                 Many::Sent => JobAct::Sent(None),
@@ -246,7 +215,7 @@ impl Backend for Daemon {
 
     fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::of_many(asked.dry_run), async move {
             let ReplayAsked { filter, dry_run, rate, canary, expires_in } = asked;
             let order = ReplayOrder { filter: job_filter(filter), rate: rate.each_second(), canary, expires_in };
             let found = store.preview_replay(&order).await?;
@@ -268,14 +237,23 @@ impl Backend for Daemon {
         })
     }
 
+    fn replays(&self, limit: u32, cursor: Option<i64>) -> Answer<'_, model::ReplayPage> {
+        let store = self.store.clone();
+        self.postgres.apart(Kind::LookAtMany, async move {
+            let (rows, next) = store.list_replays(limit, cursor).await?;
+            let next_cursor = next.map(|number| number.to_string());
+            Ok(model::ReplayPage { replays: rows.into_iter().map(replay).collect(), next_cursor })
+        })
+    }
+
     fn replay(&self, id: i64) -> Answer<'_, model::Replay> {
         let store = self.store.clone();
-        self.postgres.apart(async move { store.find_replay(id).await?.map(replay).ok_or_else(no_replay) })
+        self.postgres.apart(Kind::Look, async move { store.find_replay(id).await?.map(replay).ok_or_else(no_replay) })
     }
 
     fn replay_jobs(&self, id: i64, page: ReplayPage) -> Answer<'_, model::ReplayJobPage> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let (rows, next) = store.replay_jobs(id, page.result.as_deref(), page.after, page.limit).await?;
             if rows.is_empty() && !store.has_replay(id).await? {
                 return Err(no_replay());
@@ -287,7 +265,7 @@ impl Backend for Daemon {
 
     fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Act, async move {
             let control = match steer {
                 Steer::Pause => Control::Pause,
                 Steer::Resume => Control::Resume,
@@ -303,7 +281,7 @@ impl Backend for Daemon {
 
     fn rejections(&self, page: RefusedPage) -> Answer<'_, model::RejectionPage> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let cursor = page.cursor.map(|text| text.parse()).transpose();
             let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
             let Refused { reason, since, until, .. } = page.filter;
@@ -316,7 +294,7 @@ impl Backend for Daemon {
 
     fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::of_many(asked.dry_run), async move {
             let Refused { ids, reason, since, until } = asked.filter;
             let choice = RetryChoice { ids, reason, since, until, again: asked.again };
             let found = store.preview_retry(&choice).await?;
@@ -340,7 +318,7 @@ impl Backend for Daemon {
 
     fn suppressions(&self, limit: u32, cursor: Option<String>) -> Answer<'_, model::SuppressionPage> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let cursor = cursor.map(|text| text.parse()).transpose();
             let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
             let page = store.list_suppressions(limit, cursor.as_ref()).await?;
@@ -351,7 +329,7 @@ impl Backend for Daemon {
 
     fn set_suppressed(&self, act: Act, mobile: Mobile, suppressed: bool) -> Answer<'_, bool> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Act, async move {
             let by = operator(act);
             Ok(if suppressed { store.suppress(mobile, &by).await? } else { store.unsuppress(mobile, &by).await? })
         })
@@ -359,7 +337,7 @@ impl Backend for Daemon {
 
     fn accounts(&self) -> Answer<'_, model::AccountList> {
         let (store, configured) = (self.store.clone(), self.known().accounts);
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             // A configured account may be looked at before the first job was taken.
             store.accounts(&configured).await?;
             let known = store.list_account_info().await?;
@@ -377,7 +355,7 @@ impl Backend for Daemon {
 
     fn set_paused(&self, act: Act, account: String, paused: bool) -> Answer<'_, bool> {
         let (store, configured) = (self.store.clone(), self.known().accounts);
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Act, async move {
             let known = store.accounts(&configured).await?;
             if known.iter().all(|row| row.name != account) {
                 let names: Vec<&str> = known.iter().map(|row| row.name.as_str()).collect();
@@ -400,7 +378,7 @@ impl Backend for Daemon {
             })?;
             let changed = asked.map_err(Trouble::Refused)?;
             let (store, keys) = (self.store.clone(), changed.clone());
-            let noted = self.postgres.apart(async move {
+            let noted = self.postgres.apart(Kind::Look, async move {
                 let (target, count) = (serde_json::json!({ "changed": keys }), keys.len() as i64);
                 Ok(store.note(&operator(act), "reload", &target, count).await?)
             });

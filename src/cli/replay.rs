@@ -128,7 +128,7 @@ pub(super) async fn run(args: ReplayArgs, config: &Config, as_json: bool) -> any
     let ReplayArgs { command: Some(command), .. } = args else { return begin(args, config, as_json).await };
     let store = connect::migrated_store(config).await?;
     match command {
-        ReplayCommand::List => output::list(&store.latest_replays(LATEST).await?, as_json, table),
+        ReplayCommand::List => output::list(&store.list_replays(LATEST, None).await?.0, as_json, table),
         ReplayCommand::Show(shown) if shown.jobs => jobs(&store, shown, as_json).await,
         ReplayCommand::Show(shown) => show(&store, shown.id, as_json).await,
         ReplayCommand::Pause(steered) => steer(&store, steered, Control::Pause, as_json).await,

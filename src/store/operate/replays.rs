@@ -133,6 +133,13 @@ pub enum Controlled {
 const CHOICE: &str = "id, seq, state, requests, account, code, updated_at, expires_at, length(content) as characters, \
      mobile";
 
+/// Replays `r` and how far they are.
+const INFO: &str = "select r.id, subject, state, note, canary_state, actor, via, reason, filter, rate, canary, \
+     extract(epoch from expires_in)::float8 as expires_in, matched, created_at, updated_at, finished_at, \
+     (select jsonb_object_agg(result, jobs) from ( \
+         select result, count(*) as jobs from replay_jobs where replay_id = r.id group by result) as counted) as results \
+     from replays r";
+
 impl Store {
     /// What `order` would find, changing nothing.
     pub async fn preview_replay(&self, order: &ReplayOrder) -> Result<ReplayPreview, LedgerError> {
@@ -188,18 +195,9 @@ impl Store {
 
     /// The replay of that number.
     pub async fn find_replay(&self, id: i64) -> Result<Option<ReplayInfo>, LedgerError> {
-        let found = sqlx::query(
-            "select id, subject, state, note, canary_state, actor, via, reason, filter, rate, canary,
-                 extract(epoch from expires_in)::float8 as expires_in, matched, created_at, updated_at, finished_at,
-                 (select jsonb_object_agg(result, jobs) from (
-                     select result, count(*) as jobs from replay_jobs where replay_id = $1 group by result) as counted
-                 ) as results
-             from replays where id = $1",
-        )
-        .bind(id)
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(ledger_error)?;
+        let mut sql = QueryBuilder::new(INFO);
+        sql.push(" where r.id = ").push_bind(id);
+        let found = sql.build().persistent(false).fetch_optional(&self.pool).await.map_err(ledger_error)?;
         found.as_ref().map(replay_info).transpose().map_err(ledger_error)
     }
 
@@ -239,18 +237,25 @@ impl Store {
         Ok((rows, next))
     }
 
-    /// The numbers of the latest replays, newest first.
-    pub async fn latest_replays(&self, limit: u32) -> Result<Vec<ReplayInfo>, LedgerError> {
-        let ids: Vec<i64> = sqlx::query_scalar("select id from replays order by id desc limit $1")
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(ledger_error)?;
-        let mut found = Vec::with_capacity(ids.len());
-        for id in ids {
-            found.extend(self.find_replay(id).await?);
+    /// The latest replays, or those before number `before`: the newest first, at most `limit` (1 to 1,000). And the number
+    /// to go on behind, where there are more.
+    pub async fn list_replays(
+        &self,
+        limit: u32,
+        before: Option<i64>,
+    ) -> Result<(Vec<ReplayInfo>, Option<i64>), LedgerError> {
+        let limit = limit.clamp(1, MAX_PAGE) as usize;
+        let mut sql = QueryBuilder::new(INFO);
+        if let Some(before) = before {
+            sql.push(" where r.id < ").push_bind(before);
         }
-        Ok(found)
+        sql.push(format!(" order by r.id desc limit {}", limit + 1));
+        let rows = sql.build().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
+        let more = rows.len() > limit;
+        let found: sqlx::Result<Vec<_>> = rows.iter().take(limit).map(replay_info).collect();
+        let found = found.map_err(ledger_error)?;
+        let next = found.last().filter(|_| more).map(|info| info.id);
+        Ok((found, next))
     }
 
     /// Pauses a replay, lets it go on, or ends it.

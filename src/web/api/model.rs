@@ -549,6 +549,15 @@ pub struct ReplayedJob {
     pub at: Option<DateTime<Utc>>,
 }
 
+/// One page of the replays, the newest first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReplayPage {
+    /// The replays.
+    pub replays: Vec<Replay>,
+    /// For the next page, as `cursor`; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
 /// One page of a replay's jobs, in the order in which they go.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ReplayJobPage {

@@ -22,6 +22,7 @@ use super::parts;
 use super::reload::{Asking, Silent};
 use crate::broker::{JobPublisher, Message};
 use crate::config::{self, Config};
+use crate::dispatch::metrics::Metrics;
 use crate::dispatch::ports::{LedgerError, Upkeep};
 use crate::domain::job::{Job, Timestamp};
 use crate::domain::message::Rules;
@@ -29,7 +30,9 @@ use crate::domain::mobile::Mobile;
 use crate::domain::privacy::without_numbers;
 use crate::explain::{self, Manner};
 use crate::store::Store;
-use crate::store::operate::{Acted, Control, Controlled, JobAct, Operator, ReplayOrder, RetryChoice, RetryOrder, Via};
+use crate::store::operate::{
+    Acted, Changed, Control, Controlled, JobAct, Operator, ReplayOrder, RetryChoice, RetryOrder, Via,
+};
 use crate::store::query::{JobFilter, RejectionFilter};
 use crate::web::api::model;
 use crate::web::api::port::{
@@ -50,6 +53,7 @@ const LOOKS: u32 = 4;
 /// See the module.
 pub(super) struct Daemon {
     store: Store,
+    metrics: Metrics,
     publisher: Arc<JobPublisher>,
     known: RwLock<Known>,
     postgres: Gate,
@@ -87,11 +91,12 @@ impl Known {
 }
 
 impl Daemon {
-    pub fn new(config: &Config, store: Store, publisher: Arc<JobPublisher>, reload: Asking) -> Self {
+    pub fn new(config: &Config, store: Store, metrics: Metrics, publisher: Arc<JobPublisher>, reload: Asking) -> Self {
         let known = RwLock::new(Known::of(config));
         let looks = (config.postgres.max_connections / 3).clamp(1, LOOKS) as usize;
         Daemon {
             store,
+            metrics,
             publisher,
             known,
             postgres: Gate::new("Postgres", looks),
@@ -174,24 +179,26 @@ impl Backend for Daemon {
     }
 
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()> {
-        let store = self.store.clone();
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
         self.postgres.apart(Kind::Act, async move {
             let acted = store.act_on_jobs(&operator(act), &JobAct::Cancel, &[id], None).await?;
+            count(&metrics, &JobAct::Cancel, acted.iter().filter_map(Acted::done));
             settled(&acted, "only a job that is waiting or queued can be withdrawn")
         })
     }
 
     fn resolve(&self, act: Act, id: String, sent: bool, smsid: Option<String>) -> Answer<'_, ()> {
-        let store = self.store.clone();
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
         self.postgres.apart(Kind::Act, async move {
             let what = if sent { JobAct::Sent(smsid) } else { JobAct::NotSent };
             let acted = store.act_on_jobs(&operator(act), &what, &[id], None).await?;
+            count(&metrics, &what, acted.iter().filter_map(Acted::done));
             settled(&acted, "only a job in doubt can be resolved")
         })
     }
 
     fn act_on_many(&self, act: Act, asked: ManyAsked) -> Answer<'_, model::ActedOn> {
-        let store = self.store.clone();
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
         self.postgres.apart(Kind::of_many(asked.dry_run), async move {
             let what = match asked.what {
                 Many::Cancel => JobAct::Cancel,
@@ -205,11 +212,12 @@ impl Backend for Daemon {
             let by_state = store.count_jobs(&filter).await?;
             let matched: i64 = by_state.values().sum();
             let changed = match asked.dry_run {
-                true => 0,
-                false => store.act_on_many(&operator(act), &what, &filter, Some(ACTS_AT_ONCE)).await? as i64,
+                true => Vec::new(),
+                false => store.act_on_many(&operator(act), &what, &filter, Some(ACTS_AT_ONCE)).await?,
             };
+            count(&metrics, &what, &changed);
             let left = if asked.dry_run { matched } else { (matched - i64::from(ACTS_AT_ONCE)).max(0) };
-            Ok(model::ActedOn { dry_run: asked.dry_run, matched, by_state, changed, left })
+            Ok(model::ActedOn { dry_run: asked.dry_run, matched, by_state, changed: changed.len() as i64, left })
         })
     }
 
@@ -416,6 +424,12 @@ fn operator(act: Act) -> Operator {
     Operator { actor: act.actor, via: Via::Api, reason }
 }
 
+/// Counts the jobs that an act has ended.
+fn count<'a>(metrics: &Metrics, what: &JobAct, changed: impl IntoIterator<Item = &'a Changed>) {
+    let Some(state) = what.end() else { return };
+    changed.into_iter().for_each(|job| metrics.finished(&job.account, state, job.code, 1));
+}
+
 fn no_replay() -> Trouble {
     Trouble::Missing("there is no such replay".into())
 }
@@ -429,8 +443,11 @@ fn no_job() -> Trouble {
 /// One act on one job: done, or why not.
 fn settled(acted: &[Acted], rule: &str) -> Result<(), Trouble> {
     match acted.first() {
-        Some(Acted::Done) => Ok(()),
+        Some(Acted::Done(_)) => Ok(()),
         Some(Acted::Not(state)) => Err(Trouble::Conflict(format!("the job is {state}: {rule}"))),
+        Some(Acted::Taken { smsid, by }) => {
+            Err(Trouble::Conflict(format!("the job stays in doubt: {smsid} is the smsid of job {by}")))
+        }
         Some(Acted::Missing) | None => Err(no_job()),
     }
 }

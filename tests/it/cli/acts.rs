@@ -44,6 +44,14 @@ fn doubts_are_resolved_one_or_many() {
     let told = on(db.url(), &["jobs", "resolve", "d2", "--sent", "--smsid", "17"]).ok();
     assert_eq!(told, "d2 is accepted\n");
     assert_eq!(on(db.url(), &["jobs", "show", "d2", "--json"]).json()["smsid"], "17");
+    db.execute("update jobs set state = 'in_doubt', wait_reason = null, due_at = null where id = 'd1'");
+    let other = on(db.url(), &["jobs", "resolve", "d1", "--sent", "--smsid", "17"]).run();
+    assert_eq!(
+        (other.code, other.stderr.contains("d1 stays in doubt: 17 is the smsid of job d2")),
+        (1, true),
+        "{other:?}"
+    );
+    assert_eq!(db.count("jobs where id = 'd1' and state = 'in_doubt'"), 1);
     for wrong in [
         &["d1"][..],
         &["d1", "--sent", "--not-sent"],

@@ -27,6 +27,7 @@ use crate::dispatch::ports::{LedgerError, Upkeep};
 use crate::domain::job::{Job, Timestamp};
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
+use crate::domain::price::Price;
 use crate::domain::privacy::without_numbers;
 use crate::explain::{self, Manner};
 use crate::store::Store;
@@ -70,6 +71,7 @@ struct Known {
     max_attempts: u32,
     /// Jobs a second, of each account.
     rates: BTreeMap<String, f64>,
+    price: Arc<Price>,
 }
 
 impl Known {
@@ -80,6 +82,7 @@ impl Known {
             drain: config.drain_timeout,
             max_attempts: config.retry.max_attempts,
             rates: config.accounts.iter().map(|(name, account)| (name.clone(), account.rate.each_second())).collect(),
+            price: Arc::new(config.price()),
         }
     }
 
@@ -222,11 +225,11 @@ impl Backend for Daemon {
     }
 
     fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun> {
-        let store = self.store.clone();
+        let (store, price) = (self.store.clone(), self.known().price);
         self.postgres.apart(Kind::of_many(asked.dry_run), async move {
             let ReplayAsked { filter, dry_run, rate, canary, expires_in } = asked;
             let order = ReplayOrder { filter: job_filter(filter), rate: rate.each_second(), canary, expires_in };
-            let found = store.preview_replay(&order).await?;
+            let found = store.preview_replay(&order, &price).await?;
             let begun = if dry_run { None } else { store.begin_replay(&operator(act), &order).await? };
             Ok(model::ReplayBegun {
                 id: begun.map(|(id, _)| id),

@@ -140,7 +140,7 @@ pub(super) async fn run(args: ReplayArgs, config: &Config, as_json: bool) -> any
 async fn begin(args: ReplayArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let order = order(&args)?;
     let store = connect::migrated_store(config).await?;
-    let found = store.preview_replay(&order).await?;
+    let found = store.preview_replay(&order, &config.price()).await?;
     let begun = match args.dry_run {
         true => None,
         false => store.begin_replay(&who::operator(args.reason), &order).await?,

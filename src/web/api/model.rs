@@ -474,7 +474,8 @@ pub struct ReplayBegun {
     pub past_expiry: i64,
     /// Refused messages that are not: they were published again before.
     pub already: i64,
-    /// What they cost, in parts of an SMS, the signature not counted.
+    /// What they cost, in parts of an SMS: by the signatures and templates of the present configuration. Of a template that
+    /// is not configured only the variables are counted.
     pub parts: i64,
     /// The earliest last change of them.
     pub oldest: Option<DateTime<Utc>>,

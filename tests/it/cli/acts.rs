@@ -188,6 +188,20 @@ fn a_replay_is_looked_at_begun_and_steered() {
     );
     let seen = on(db.url(), &["replay", "--code", "4070", "--dry-run", "--json"]).json();
     assert_eq!((&seen["matched"], &seen["parts"], &seen["id"]), (&2.into(), &4.into(), &serde_json::Value::Null));
+    // With the signature, 65 characters are two parts.
+    db.execute("update jobs set content = repeat('x', 65) where id = 'd1'");
+    let seen = on(db.url(), &["replay", "--code", "4070", "--dry-run", "--json"]).json();
+    assert_eq!(seen["parts"], 4);
+    let short = [("DISPATCHER__ACCOUNTS__MAIN__SIGNATURE_LENGTH", "5")];
+    let run = on(db.url(), &["replay", "--code", "4070", "--dry-run", "--json"]);
+    assert_eq!(short.iter().fold(run, |run, (name, value)| run.env(name, value)).json()["parts"], 3);
+    let template =
+        "update jobs set content = null, template_id = 'long', variables = '[\"123\", \"好\"]' where id = 'd1'";
+    db.execute(template);
+    let run = on(db.url(), &["replay", "--code", "4070", "--dry-run", "--json"])
+        .env("DISPATCHER__TEMPLATES__LONG__ID", "77")
+        .env("DISPATCHER__TEMPLATES__LONG__TEXT", &format!("【变量】{}【变量】", "好".repeat(61)));
+    assert_eq!(run.json()["parts"], 4, "61, 3 and 1, and the signature");
     let told = on(db.url(), &["replay", "--code", "4070", "--dry-run"]).ok();
     assert!(told.contains("4070 签名格式不正确") && told.contains("nothing was changed"), "{told}");
     let flags = ["replay", "--ids-file", "-", "--rate", "1/s", "--reason", "签名已报备"];

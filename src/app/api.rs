@@ -175,10 +175,8 @@ impl Backend for Daemon {
 
     fn note_search(&self, act: Act, mobile: Mobile, found: usize) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.postgres.apart(Kind::Look, async move {
-            let target = serde_json::json!({ "mobile": mobile.to_string() });
-            Ok(store.note(&operator(act), "search", &target, found as i64).await?)
-        })
+        self.postgres
+            .apart(Kind::Look, async move { Ok(store.note_search(&operator(act), mobile, found as i64).await?) })
     }
 
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()> {
@@ -208,7 +206,7 @@ impl Backend for Daemon {
                 Many::Sent => JobAct::Sent(None),
                 Many::NotSent => JobAct::NotSent,
             };
-            let mut filter = job_filter(asked.filter);
+            let (by, mut filter) = (operator(act), job_filter(asked.filter));
             filter.states = what
                 .states(&filter.states)
                 .map_err(|problem| Trouble::Invalid(format!("`filter.state` holds {problem}")))?;
@@ -216,9 +214,12 @@ impl Backend for Daemon {
             let matched: i64 = by_state.values().sum();
             let changed = match asked.dry_run {
                 true => Vec::new(),
-                false => store.act_on_many(&operator(act), &what, &filter, Some(ACTS_AT_ONCE)).await?,
+                false => store.act_on_many(&by, &what, &filter, Some(ACTS_AT_ONCE)).await?,
             };
             count(&metrics, &what, &changed);
+            if asked.dry_run || matched == 0 {
+                note_look(&store, &by, &filter, matched).await?;
+            }
             let left = if asked.dry_run { matched } else { (matched - i64::from(ACTS_AT_ONCE)).max(0) };
             Ok(model::ActedOn { dry_run: asked.dry_run, matched, by_state, changed: changed.len() as i64, left })
         })
@@ -229,8 +230,12 @@ impl Backend for Daemon {
         self.postgres.apart(Kind::of_many(asked.dry_run), async move {
             let ReplayAsked { filter, dry_run, rate, canary, expires_in } = asked;
             let order = ReplayOrder { filter: job_filter(filter), rate: rate.each_second(), canary, expires_in };
+            let by = operator(act);
             let found = store.preview_replay(&order, &price).await?;
-            let begun = if dry_run { None } else { store.begin_replay(&operator(act), &order).await? };
+            let begun = if dry_run { None } else { store.begin_replay(&by, &order).await? };
+            if begun.is_none() {
+                note_look(&store, &by, &order.filter, found.matched).await?;
+            }
             Ok(model::ReplayBegun {
                 id: begun.map(|(id, _)| id),
                 dry_run,
@@ -431,6 +436,14 @@ fn operator(act: Act) -> Operator {
 fn count<'a>(metrics: &Metrics, what: &JobAct, changed: impl IntoIterator<Item = &'a Changed>) {
     let Some(state) = what.end() else { return };
     changed.into_iter().for_each(|job| metrics.finished(&job.account, state, job.code, 1));
+}
+
+/// Who looks for a number finds out as much as by a list, and is noted in the same way. An act has a row of its own.
+async fn note_look(store: &Store, by: &Operator, filter: &JobFilter, found: i64) -> Result<(), LedgerError> {
+    match filter.mobile {
+        Some(mobile) => store.note_search(by, mobile, found).await,
+        None => Ok(()),
+    }
 }
 
 fn no_replay() -> Trouble {

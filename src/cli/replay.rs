@@ -140,11 +140,13 @@ pub(super) async fn run(args: ReplayArgs, config: &Config, as_json: bool) -> any
 async fn begin(args: ReplayArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let order = order(&args)?;
     let store = connect::migrated_store(config).await?;
+    let by = who::operator(args.reason);
     let found = store.preview_replay(&order, &config.price()).await?;
-    let begun = match args.dry_run {
-        true => None,
-        false => store.begin_replay(&who::operator(args.reason), &order).await?,
-    };
+    let begun = if args.dry_run { None } else { store.begin_replay(&by, &order).await? };
+    if let (Some(mobile), None) = (order.filter.mobile, begun) {
+        // It found out as much as a list does. A replay has a row of its own.
+        store.note_search(&by, mobile, found.matched).await?;
+    }
     if as_json {
         let id = begun.map(|(id, _)| id);
         let matched = begun.map_or(found.matched, |(_, matched)| matched);

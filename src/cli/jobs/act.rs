@@ -135,6 +135,12 @@ async fn many(
     let states = store.count_jobs(filter).await?;
     let matched: i64 = states.values().sum();
     let changed = if yes { store.act_on_many(by, act, filter, None).await?.len() } else { 0 };
+    if let Some(mobile) = filter.mobile
+        && (!yes || matched == 0)
+    {
+        // It found out as much as a list does. An act has a row of its own.
+        store.note_search(by, mobile, matched).await?;
+    }
     if as_json {
         return output::json(&json!({ "dry_run": !yes, "matched": matched, "by_state": states, "changed": changed }));
     }

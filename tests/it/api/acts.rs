@@ -138,13 +138,16 @@ async fn many_are_withdrawn_or_resolved_by_filter_looked_at_first_and_noted_once
     let seen = api.post("token-of-alice", "/jobs/cancel", &json!({"filter": which, "dry_run": true})).await;
     let counts = json!({"dry_run": true, "matched": 700, "by_state": {"waiting": 700}, "changed": 0, "left": 700});
     assert_eq!(seen, (200, counts));
+    let searched = "operations where action = 'search' and via = 'api' and actor = 'alice' and count = 700
+         and target = '{\"mobile\": \"138****8001\"}'";
+    assert_eq!(stage.db.count(searched).await, 1, "a look by number is a search");
     let order = json!({"filter": {"id": ["job-1", "job-701", "nobody"]}});
     assert_eq!(api.post("token-of-alice", "/jobs/cancel", &order).await.1["changed"], 1);
     let done = api.post("token-of-alice", "/jobs/cancel", &json!({"filter": which, "reason": "模板有误"})).await.1;
     assert_eq!((&done["matched"], &done["changed"], &done["left"]), (&json!(699), &json!(699), &json!(0)));
     let noted = "operations where action = 'cancel' and via = 'api' and actor = 'alice' and count = 699
          and reason = '模板有误' and target ->> 'mobile' = '138****8001'";
-    assert_eq!((stage.db.count(noted).await, stage.db.count("operations").await), (1, 2));
+    assert_eq!((stage.db.count(noted).await, stage.db.count("operations").await), (1, 3));
     for (path, wrong) in [
         ("/jobs/cancel", json!({"filter": {"state": ["in_doubt"]}})),
         ("/jobs/resolve", json!({"filter": {"state": ["waiting"]}, "sent": true})),

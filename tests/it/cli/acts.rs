@@ -89,6 +89,12 @@ fn many_are_chosen_by_flags_looked_at_first_and_noted_once() {
     assert!(told.contains("  resolve as not sent by ") && told.contains("“outage”"), "{told}");
     let cancel = ["jobs", "cancel", "--mobile", "13800138009"];
     assert!(on(db.url(), &cancel).ok().contains("waiting   1200"));
+    let searched = "operations where action = 'search' and via = 'cli' and target = '{\"mobile\": \"138****8009\"}'";
+    assert_eq!(db.count(&format!("{searched} and count = 1200")), 1, "a look by number is a search");
+    on(db.url(), &["replay", "--mobile", "13800138009", "--dry-run"]).ok();
+    assert_eq!(db.count(&format!("{searched} and count = 0")), 1);
+    on(db.url(), &["replay", "--mobile", "13800138009"]).ok();
+    assert_eq!(db.count(&format!("{searched} and count = 0")), 2, "nothing was begun, and something was told");
     assert!(on(db.url(), &cancel).argument("--yes").ok().ends_with("changed   1200\n"));
     assert_eq!(
         db.count("operations where action = 'cancel' and count = 1200 and target ->> 'mobile' = '138****8009'"),

@@ -54,7 +54,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
     rate: Option<Rate>,
     /// So many first; the others only once all of those are accepted
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(replay::MAX_CANARY)))]
     canary: u32,
     /// A new expiry for each job, so long after it is sent again
     #[arg(long, value_name = "DURATION", value_parser = replay::expires_in)]

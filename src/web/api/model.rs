@@ -782,6 +782,9 @@ pub enum Acting {
     /// The token only looks.
     #[response(status = 403, content_type = "application/problem+json")]
     Viewer(Problem),
+    /// The body did not come in in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    Slow(Problem),
     /// The body is too long.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLong(Problem),

@@ -127,7 +127,8 @@ impl App {
         let shown = Arc::new(Shown { health: health.clone(), metrics: metrics.clone() });
         let api_publisher = Arc::new(JobPublisher::new(&config.rabbitmq.url, &config.rabbitmq.prefix));
         let (asking, asked) = reload::channel();
-        let api_backend = Arc::new(api::Daemon::new(config, store.clone(), api_publisher.clone(), asking));
+        let api_backend =
+            Arc::new(api::Daemon::new(config, store.clone(), metrics.clone(), api_publisher.clone(), asking));
         let api = Api { backend: api_backend.clone(), tokens: Arc::new(api::tokens(config)) };
         let tokens = api.tokens.clone();
         let watch_tokens = tokio::spawn(async move { tokens.watch().await });

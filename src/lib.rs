@@ -132,8 +132,8 @@
 //!
 //! Each arrow is a value of [`Entry`](dispatch::ports::Entry) or [`Next`](domain::decide::Next), a statement
 //! in [`store`] that is guarded by the state it starts from, and within the CHECK constraints of
-//! `migrations/`. What operators do is guarded in the same way (`store/operate`): a replay moves a job only if it
-//! is where it was when it was chosen.
+//! `migrations/`. What operators do is guarded in the same way (`store/operate`): a replay moves a job only if
+//! nothing has happened to it since it was chosen.
 //!
 //! # What ihuyi says afterwards
 //!

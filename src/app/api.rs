@@ -3,6 +3,7 @@
 //! Every call runs as a task of its own: a client that goes away must not cut a statement short. Few
 //! run at a time, so that what hangs is bounded.
 
+mod gate;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -10,10 +11,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::SecondsFormat;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
+use self::gate::{Gate, Kind};
 use self::shown::{
     attempt, job, job_filter, job_replay, next, receipt, rejection, replay, replayed_job, reply, suppression, told,
 };
@@ -21,14 +22,18 @@ use super::parts;
 use super::reload::{Asking, Silent};
 use crate::broker::{JobPublisher, Message};
 use crate::config::{self, Config};
-use crate::dispatch::ports::{Boxed, LedgerError, Upkeep};
+use crate::dispatch::metrics::Metrics;
+use crate::dispatch::ports::{LedgerError, Upkeep};
 use crate::domain::job::{Job, Timestamp};
 use crate::domain::message::Rules;
 use crate::domain::mobile::Mobile;
+use crate::domain::price::Price;
 use crate::domain::privacy::without_numbers;
 use crate::explain::{self, Manner};
 use crate::store::Store;
-use crate::store::operate::{Acted, Control, Controlled, JobAct, Operator, ReplayOrder, RetryChoice, RetryOrder, Via};
+use crate::store::operate::{
+    Acted, Changed, Control, Controlled, JobAct, Operator, ReplayOrder, RetryChoice, RetryOrder, Via,
+};
 use crate::store::query::{JobFilter, RejectionFilter};
 use crate::web::api::model;
 use crate::web::api::port::{
@@ -37,8 +42,6 @@ use crate::web::api::port::{
 };
 use crate::web::api::tokens::{Caller, Role, TokenEntry, Tokens};
 
-/// An answer that takes longer is a 503.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// For RabbitMQ to confirm what is handed in.
 const CONFIRM: Duration = Duration::from_secs(10);
 /// Jobs that one call withdraws or resolves by a filter, at most: a second's work or two.
@@ -51,6 +54,7 @@ const LOOKS: u32 = 4;
 /// See the module.
 pub(super) struct Daemon {
     store: Store,
+    metrics: Metrics,
     publisher: Arc<JobPublisher>,
     known: RwLock<Known>,
     postgres: Gate,
@@ -67,6 +71,7 @@ struct Known {
     max_attempts: u32,
     /// Jobs a second, of each account.
     rates: BTreeMap<String, f64>,
+    price: Arc<Price>,
 }
 
 impl Known {
@@ -77,6 +82,7 @@ impl Known {
             drain: config.drain_timeout,
             max_attempts: config.retry.max_attempts,
             rates: config.accounts.iter().map(|(name, account)| (name.clone(), account.rate.each_second())).collect(),
+            price: Arc::new(config.price()),
         }
     }
 
@@ -88,15 +94,16 @@ impl Known {
 }
 
 impl Daemon {
-    pub fn new(config: &Config, store: Store, publisher: Arc<JobPublisher>, reload: Asking) -> Self {
+    pub fn new(config: &Config, store: Store, metrics: Metrics, publisher: Arc<JobPublisher>, reload: Asking) -> Self {
         let known = RwLock::new(Known::of(config));
         let looks = (config.postgres.max_connections / 3).clamp(1, LOOKS) as usize;
         Daemon {
             store,
+            metrics,
             publisher,
             known,
-            postgres: Gate { service: "Postgres", places: Arc::new(Semaphore::new(looks)) },
-            rabbitmq: Gate { service: "RabbitMQ", places: Arc::new(Semaphore::new(PUBLISHING)) },
+            postgres: Gate::new("Postgres", looks),
+            rabbitmq: Gate::new("RabbitMQ", PUBLISHING),
             reload,
         }
     }
@@ -111,36 +118,6 @@ impl Daemon {
     }
 }
 
-/// Lets few calls through to a service at a time. One that hangs keeps others of its own kind waiting, and
-/// nobody else's.
-struct Gate {
-    service: &'static str,
-    places: Arc<Semaphore>,
-}
-
-impl Gate {
-    /// Does `work` in a task that goes on when nobody waits for it any more.
-    fn apart<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, Trouble>> + Send + 'static,
-    ) -> Boxed<'static, Result<T, Trouble>> {
-        let (service, places) = (self.service, self.places.clone());
-        Box::pin(async move {
-            let silent = || Trouble::Unavailable(format!("{service} gives no answer: try again later"));
-            let done = timeout(PATIENCE, async move {
-                let place = places.acquire_owned().await.map_err(|_| silent())?;
-                let task = tokio::spawn(async move {
-                    let done = work.await;
-                    drop(place);
-                    done
-                });
-                task.await.unwrap_or_else(|_| Err(silent()))
-            });
-            done.await.unwrap_or_else(|_| Err(silent()))
-        })
-    }
-}
-
 impl Backend for Daemon {
     fn rules(&self) -> Arc<Rules> {
         self.known().rules
@@ -148,7 +125,7 @@ impl Backend for Daemon {
 
     fn publish(&self, jobs: Vec<Job>) -> Answer<'_, ()> {
         let publisher = self.publisher.clone();
-        self.rabbitmq.apart(async move {
+        self.rabbitmq.apart(Kind::Look, async move {
             let messages: Vec<Message> = jobs.iter().map(Message::of).collect();
             // Its place is free again before whoever waits behind it gives up.
             let published = timeout(CONFIRM, publisher.publish(&messages)).await;
@@ -164,7 +141,7 @@ impl Backend for Daemon {
 
     fn jobs(&self, page: PageOf) -> Answer<'_, model::JobPage> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let cursor = page.cursor.map(|text| text.parse()).transpose();
             let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
             let filter = JobFilter { limit: page.limit, cursor, ..job_filter(page.filter) };
@@ -176,7 +153,7 @@ impl Backend for Daemon {
 
     fn job(&self, id: String, full: bool) -> Answer<'_, model::WholeJob> {
         let (store, known) = (self.store.clone(), self.known());
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let mut dossier = store.dossier(&id).await?.ok_or_else(no_job)?;
             if !full {
                 dossier.mask();
@@ -198,59 +175,67 @@ impl Backend for Daemon {
 
     fn note_search(&self, act: Act, mobile: Mobile, found: usize) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
-            let target = serde_json::json!({ "mobile": mobile.to_string() });
-            Ok(store.note(&operator(act), "search", &target, found as i64).await?)
-        })
+        self.postgres
+            .apart(Kind::Look, async move { Ok(store.note_search(&operator(act), mobile, found as i64).await?) })
     }
 
     fn cancel(&self, act: Act, id: String) -> Answer<'_, ()> {
-        let store = self.store.clone();
-        self.postgres.apart(async move {
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        self.postgres.apart(Kind::Act, async move {
             let acted = store.act_on_jobs(&operator(act), &JobAct::Cancel, &[id], None).await?;
+            count(&metrics, &JobAct::Cancel, acted.iter().filter_map(Acted::done));
             settled(&acted, "only a job that is waiting or queued can be withdrawn")
         })
     }
 
     fn resolve(&self, act: Act, id: String, sent: bool, smsid: Option<String>) -> Answer<'_, ()> {
-        let store = self.store.clone();
-        self.postgres.apart(async move {
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        self.postgres.apart(Kind::Act, async move {
             let what = if sent { JobAct::Sent(smsid) } else { JobAct::NotSent };
             let acted = store.act_on_jobs(&operator(act), &what, &[id], None).await?;
+            count(&metrics, &what, acted.iter().filter_map(Acted::done));
             settled(&acted, "only a job in doubt can be resolved")
         })
     }
 
     fn act_on_many(&self, act: Act, asked: ManyAsked) -> Answer<'_, model::ActedOn> {
-        let store = self.store.clone();
-        self.postgres.apart(async move {
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        self.postgres.apart(Kind::of_many(asked.dry_run), async move {
             let what = match asked.what {
                 Many::Cancel => JobAct::Cancel,
                 Many::Sent => JobAct::Sent(None),
                 Many::NotSent => JobAct::NotSent,
             };
-            let mut filter = job_filter(asked.filter);
+            let (by, mut filter) = (operator(act), job_filter(asked.filter));
             filter.states = what
                 .states(&filter.states)
                 .map_err(|problem| Trouble::Invalid(format!("`filter.state` holds {problem}")))?;
             let by_state = store.count_jobs(&filter).await?;
             let matched: i64 = by_state.values().sum();
             let changed = match asked.dry_run {
-                true => 0,
-                false => store.act_on_many(&operator(act), &what, &filter, Some(ACTS_AT_ONCE)).await? as i64,
+                true => Vec::new(),
+                false => store.act_on_many(&by, &what, &filter, Some(ACTS_AT_ONCE)).await?,
             };
+            count(&metrics, &what, &changed);
+            if asked.dry_run || matched == 0 {
+                note_look(&store, &by, &filter, matched).await?;
+            }
             let left = if asked.dry_run { matched } else { (matched - i64::from(ACTS_AT_ONCE)).max(0) };
-            Ok(model::ActedOn { dry_run: asked.dry_run, matched, by_state, changed, left })
+            Ok(model::ActedOn { dry_run: asked.dry_run, matched, by_state, changed: changed.len() as i64, left })
         })
     }
 
     fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun> {
-        let store = self.store.clone();
-        self.postgres.apart(async move {
+        let (store, price) = (self.store.clone(), self.known().price);
+        self.postgres.apart(Kind::of_many(asked.dry_run), async move {
             let ReplayAsked { filter, dry_run, rate, canary, expires_in } = asked;
             let order = ReplayOrder { filter: job_filter(filter), rate: rate.each_second(), canary, expires_in };
-            let found = store.preview_replay(&order).await?;
-            let begun = if dry_run { None } else { store.begin_replay(&operator(act), &order).await? };
+            let by = operator(act);
+            let found = store.preview_replay(&order, &price).await?;
+            let begun = if dry_run { None } else { store.begin_replay(&by, &order).await? };
+            if begun.is_none() {
+                note_look(&store, &by, &order.filter, found.matched).await?;
+            }
             Ok(model::ReplayBegun {
                 id: begun.map(|(id, _)| id),
                 dry_run,
@@ -268,14 +253,23 @@ impl Backend for Daemon {
         })
     }
 
+    fn replays(&self, limit: u32, cursor: Option<i64>) -> Answer<'_, model::ReplayPage> {
+        let store = self.store.clone();
+        self.postgres.apart(Kind::LookAtMany, async move {
+            let (rows, next) = store.list_replays(limit, cursor).await?;
+            let next_cursor = next.map(|number| number.to_string());
+            Ok(model::ReplayPage { replays: rows.into_iter().map(replay).collect(), next_cursor })
+        })
+    }
+
     fn replay(&self, id: i64) -> Answer<'_, model::Replay> {
         let store = self.store.clone();
-        self.postgres.apart(async move { store.find_replay(id).await?.map(replay).ok_or_else(no_replay) })
+        self.postgres.apart(Kind::Look, async move { store.find_replay(id).await?.map(replay).ok_or_else(no_replay) })
     }
 
     fn replay_jobs(&self, id: i64, page: ReplayPage) -> Answer<'_, model::ReplayJobPage> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let (rows, next) = store.replay_jobs(id, page.result.as_deref(), page.after, page.limit).await?;
             if rows.is_empty() && !store.has_replay(id).await? {
                 return Err(no_replay());
@@ -287,7 +281,7 @@ impl Backend for Daemon {
 
     fn steer_replay(&self, act: Act, id: i64, steer: Steer) -> Answer<'_, ()> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Act, async move {
             let control = match steer {
                 Steer::Pause => Control::Pause,
                 Steer::Resume => Control::Resume,
@@ -303,7 +297,7 @@ impl Backend for Daemon {
 
     fn rejections(&self, page: RefusedPage) -> Answer<'_, model::RejectionPage> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let cursor = page.cursor.map(|text| text.parse()).transpose();
             let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
             let Refused { reason, since, until, .. } = page.filter;
@@ -316,7 +310,7 @@ impl Backend for Daemon {
 
     fn retry(&self, act: Act, asked: RetryAsked) -> Answer<'_, model::Retried> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::of_many(asked.dry_run), async move {
             let Refused { ids, reason, since, until } = asked.filter;
             let choice = RetryChoice { ids, reason, since, until, again: asked.again };
             let found = store.preview_retry(&choice).await?;
@@ -340,7 +334,7 @@ impl Backend for Daemon {
 
     fn suppressions(&self, limit: u32, cursor: Option<String>) -> Answer<'_, model::SuppressionPage> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             let cursor = cursor.map(|text| text.parse()).transpose();
             let cursor = cursor.map_err(|problem| Trouble::Unreadable(format!("`cursor` {problem}")))?;
             let page = store.list_suppressions(limit, cursor.as_ref()).await?;
@@ -351,7 +345,7 @@ impl Backend for Daemon {
 
     fn set_suppressed(&self, act: Act, mobile: Mobile, suppressed: bool) -> Answer<'_, bool> {
         let store = self.store.clone();
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Act, async move {
             let by = operator(act);
             Ok(if suppressed { store.suppress(mobile, &by).await? } else { store.unsuppress(mobile, &by).await? })
         })
@@ -359,7 +353,7 @@ impl Backend for Daemon {
 
     fn accounts(&self) -> Answer<'_, model::AccountList> {
         let (store, configured) = (self.store.clone(), self.known().accounts);
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Look, async move {
             // A configured account may be looked at before the first job was taken.
             store.accounts(&configured).await?;
             let known = store.list_account_info().await?;
@@ -377,7 +371,7 @@ impl Backend for Daemon {
 
     fn set_paused(&self, act: Act, account: String, paused: bool) -> Answer<'_, bool> {
         let (store, configured) = (self.store.clone(), self.known().accounts);
-        self.postgres.apart(async move {
+        self.postgres.apart(Kind::Act, async move {
             let known = store.accounts(&configured).await?;
             if known.iter().all(|row| row.name != account) {
                 let names: Vec<&str> = known.iter().map(|row| row.name.as_str()).collect();
@@ -400,7 +394,7 @@ impl Backend for Daemon {
             })?;
             let changed = asked.map_err(Trouble::Refused)?;
             let (store, keys) = (self.store.clone(), changed.clone());
-            let noted = self.postgres.apart(async move {
+            let noted = self.postgres.apart(Kind::Look, async move {
                 let (target, count) = (serde_json::json!({ "changed": keys }), keys.len() as i64);
                 Ok(store.note(&operator(act), "reload", &target, count).await?)
             });
@@ -438,6 +432,20 @@ fn operator(act: Act) -> Operator {
     Operator { actor: act.actor, via: Via::Api, reason }
 }
 
+/// Counts the jobs that an act has ended.
+fn count<'a>(metrics: &Metrics, what: &JobAct, changed: impl IntoIterator<Item = &'a Changed>) {
+    let Some(state) = what.end() else { return };
+    changed.into_iter().for_each(|job| metrics.finished(&job.account, state, job.code, 1));
+}
+
+/// Who looks for a number finds out as much as by a list, and is noted in the same way. An act has a row of its own.
+async fn note_look(store: &Store, by: &Operator, filter: &JobFilter, found: i64) -> Result<(), LedgerError> {
+    match filter.mobile {
+        Some(mobile) => store.note_search(by, mobile, found).await,
+        None => Ok(()),
+    }
+}
+
 fn no_replay() -> Trouble {
     Trouble::Missing("there is no such replay".into())
 }
@@ -451,8 +459,11 @@ fn no_job() -> Trouble {
 /// One act on one job: done, or why not.
 fn settled(acted: &[Acted], rule: &str) -> Result<(), Trouble> {
     match acted.first() {
-        Some(Acted::Done) => Ok(()),
+        Some(Acted::Done(_)) => Ok(()),
         Some(Acted::Not(state)) => Err(Trouble::Conflict(format!("the job is {state}: {rule}"))),
+        Some(Acted::Taken { smsid, by }) => {
+            Err(Trouble::Conflict(format!("the job stays in doubt: {smsid} is the smsid of job {by}")))
+        }
         Some(Acted::Missing) | None => Err(no_job()),
     }
 }

@@ -118,7 +118,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             single(reload::run(args, loaded, json))
         }
         Command::Top(args) => single(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
-        Command::Simulate(args) => single(simulate::run(*args)),
+        Command::Simulate(args) => single(simulate::run(*args, json)),
         Command::Completions(args) => completions::run(args),
     }
 }

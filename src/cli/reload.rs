@@ -24,7 +24,8 @@ Examples:
 It asks the daemon at admin.listen as an operator: with the first operator's token of the
 configuration, or the one in --token-file. The daemon reads its own file again; what is on the wire
 finishes first. Without tokens, send the daemon SIGHUP: its log says what came of it.
-Exit 0: in force. Exit 1: not asked or not taken up. Exit 2: the configuration is wrong; nothing changed.";
+Exit 0: in force. Exit 1: it could not be asked, or did not answer. Exit 2: the configuration is wrong, or
+a key in it needs a restart; nothing changed.";
 
 /// What an answer takes besides what is on the wire.
 const MARGIN: Duration = Duration::from_secs(30);

@@ -54,7 +54,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
     rate: Option<Rate>,
     /// So many first; the others only once all of those are accepted
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(replay::MAX_CANARY)))]
     canary: u32,
     /// A new expiry for each job, so long after it is sent again
     #[arg(long, value_name = "DURATION", value_parser = replay::expires_in)]
@@ -128,7 +128,7 @@ pub(super) async fn run(args: ReplayArgs, config: &Config, as_json: bool) -> any
     let ReplayArgs { command: Some(command), .. } = args else { return begin(args, config, as_json).await };
     let store = connect::migrated_store(config).await?;
     match command {
-        ReplayCommand::List => output::list(&store.latest_replays(LATEST).await?, as_json, table),
+        ReplayCommand::List => output::list(&store.list_replays(LATEST, None).await?.0, as_json, table),
         ReplayCommand::Show(shown) if shown.jobs => jobs(&store, shown, as_json).await,
         ReplayCommand::Show(shown) => show(&store, shown.id, as_json).await,
         ReplayCommand::Pause(steered) => steer(&store, steered, Control::Pause, as_json).await,
@@ -140,11 +140,13 @@ pub(super) async fn run(args: ReplayArgs, config: &Config, as_json: bool) -> any
 async fn begin(args: ReplayArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let order = order(&args)?;
     let store = connect::migrated_store(config).await?;
-    let found = store.preview_replay(&order).await?;
-    let begun = match args.dry_run {
-        true => None,
-        false => store.begin_replay(&who::operator(args.reason), &order).await?,
-    };
+    let by = who::operator(args.reason);
+    let found = store.preview_replay(&order, &config.price()).await?;
+    let begun = if args.dry_run { None } else { store.begin_replay(&by, &order).await? };
+    if let (Some(mobile), None) = (order.filter.mobile, begun) {
+        // It found out as much as a list does. A replay has a row of its own.
+        store.note_search(&by, mobile, found.matched).await?;
+    }
     if as_json {
         let id = begun.map(|(id, _)| id);
         let matched = begun.map_or(found.matched, |(_, matched)| matched);

@@ -3,6 +3,7 @@
 mod args;
 
 use anyhow::Context as _;
+use serde_json::json;
 
 use super::exit::WrongUsage;
 use crate::simulator::{Simulator, Stats, check, message};
@@ -15,20 +16,25 @@ pub use self::args::SimulateArgs;
 /// # Errors
 ///
 /// When a key file cannot be read, an option is out of its range, or the address is taken.
-pub async fn run(args: SimulateArgs) -> anyhow::Result<()> {
+pub async fn run(args: SimulateArgs, as_json: bool) -> anyhow::Result<()> {
     let environment_key = std::env::var("SIMULATOR_API_KEY").ok();
     let options = args.into_options(environment_key).and_then(|options| check(&options).map(|()| options));
     let options = options.map_err(|problem| WrongUsage(format!("{problem:#}")))?;
-    let accounts: Vec<&str> = options.accounts.iter().map(|account| account.id.as_str()).collect();
-    let accounts = accounts.join(", ");
+    let accounts: Vec<String> = options.accounts.iter().map(|account| account.id.clone()).collect();
     let simulator = Simulator::start(options).await?;
-    println!(
-        "simulated ihuyi gateway: submit {}  balance {}  accounts {accounts}",
-        simulator.submit_url(),
-        simulator.balance_url(),
-    );
+    let (submit, balance) = (simulator.submit_url(), simulator.balance_url());
+    // A line each for programs: it is read while the simulator runs.
+    match as_json {
+        true => println!("{}", json!({ "submit_url": submit, "balance_url": balance, "accounts": accounts })),
+        false => {
+            println!("simulated ihuyi gateway: submit {submit}  balance {balance}  accounts {}", accounts.join(", "));
+        }
+    }
     wait_for_stop().await?;
-    println!("{}", totals(&simulator.stats()));
+    match as_json {
+        true => println!("{}", json!(simulator.stats())),
+        false => println!("{}", totals(&simulator.stats())),
+    }
     simulator.stop().await;
     Ok(())
 }

@@ -26,6 +26,7 @@ use url::Url;
 use crate::domain::codes::CodeTable;
 use crate::domain::job::OnUnknown;
 use crate::domain::limits::NumberLimits;
+use crate::domain::price::Price;
 use crate::domain::quiet::QuietHours;
 use crate::domain::rate::Rate;
 use crate::domain::template::Templates;
@@ -285,6 +286,12 @@ impl Config {
     /// The account of that name.
     pub fn account(&self, name: &str) -> Option<&Account> {
         self.accounts.get(name)
+    }
+
+    /// What messages cost.
+    pub fn price(&self) -> Price {
+        let signature = |(name, account): (&String, &Account)| (name.clone(), account.signature_length);
+        Price::new(self.accounts.iter().map(signature).collect(), self.templates.clone())
     }
 
     /// The keys whose values in `new` a running daemon cannot take up: connections and listeners.

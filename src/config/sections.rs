@@ -14,6 +14,7 @@ use super::{
 use crate::domain::codes::{Class, CodeTable};
 use crate::domain::job::{OnUnknown, Priority};
 use crate::domain::limits::NumberLimits;
+use crate::domain::price::SIGNATURE;
 use crate::domain::quiet::{Quiet, QuietHours};
 use crate::domain::rate::Rate;
 use crate::domain::template::{Template, Templates, VARIABLE_MAX};
@@ -123,7 +124,7 @@ fn account(table: &mut Table) -> Account {
         burst: table.integer("burst", default_burst(rate), 1..=1_000_000),
         max_in_flight: table.integer("max_in_flight", 256, 1..=65_535),
         balance_low: table.integer("balance_low", 0, 0..=1_000_000_000),
-        signature_length: table.integer("signature_length", 6, 0..=32),
+        signature_length: table.integer("signature_length", SIGNATURE, 0..=32),
         pause_after_refusals: table.integer("pause_after_refusals", 20, 0..=100_000),
         fallback: table.optional("fallback", |name| Ok(name.to_owned())),
     };

@@ -181,6 +181,7 @@ impl Metrics {
             self.finished(name, State::Accepted, Some(codes::SUCCESS), 0);
             self.finished(name, State::InDoubt, None, 0);
             self.finished(name, State::Expired, None, 0);
+            self.finished(name, State::Cancelled, None, 0);
             self.finished(name, State::Failed, None, 0);
             // -1 stands for all that ihuyi has not published.
             for code in codes::published().chain([-1]).filter(|code| *code != codes::SUCCESS) {

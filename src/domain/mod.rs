@@ -12,6 +12,7 @@ pub mod message;
 pub mod mobile;
 pub mod pace;
 pub mod posted;
+pub mod price;
 pub mod privacy;
 pub mod quiet;
 pub mod rate;

@@ -114,6 +114,12 @@ impl Template {
         text
     }
 
+    /// The characters of the message for variables that suit it and have, joined by `|`, so many.
+    pub fn filled_length(&self, joined: usize) -> usize {
+        let fixed: usize = self.fixed.iter().map(|fixed| fixed.chars().count()).sum();
+        fixed + joined.saturating_sub(self.places().saturating_sub(1))
+    }
+
     /// Whether the variables suit it, in number and length.
     ///
     /// # Errors

@@ -7,7 +7,11 @@ const EACH_PART: usize = 67;
 
 /// The parts that are billed for `text` behind a signature of so many characters, its brackets counted in.
 pub fn parts(text: &str, signature: usize) -> u64 {
-    let characters = signature + text.chars().count();
+    parts_of(signature + text.chars().count())
+}
+
+/// The parts that are billed for so many characters, those of the signature counted in.
+pub fn parts_of(characters: usize) -> u64 {
     if characters <= ONE_PART { 1 } else { characters.div_ceil(EACH_PART) as u64 }
 }
 

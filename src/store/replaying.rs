@@ -8,26 +8,41 @@ use super::error::ledger_error;
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::Timestamp;
 
+/// Of a replay `r` whose canary is going: how many more may go; null where that is no matter. What was skipped or gone
+/// says nothing of the others, so it is none of the canary: another one goes in its place.
+macro_rules! canary_room {
+    () => {
+        "case when r.canary_state = 'going' then greatest(0, r.canary - (
+             select count(*) from replay_jobs g
+             where g.replay_id = r.id and g.result in ('sent', 'accepted', 'delivered', 'undelivered', 'failed', 'expired',
+                 'cancelled', 'in_doubt', 'taken', 'refused'))) end"
+    };
+}
+
+pub(super) use canary_room;
+
 impl Store {
     /// Sends jobs of the replay that is due first, at most `limit`. False where none is due.
     ///
-    /// A job goes only if it still is where it was when it was chosen, so that two replays over the same
-    /// jobs send once. What was missed while nobody carried it out is not made up for, but for a second's worth.
+    /// A job goes only if nothing has happened to it since it was chosen, so that two replays over the same jobs send
+    /// once, and none undoes what an operator did meanwhile. What was missed while nobody carried it out is not made up for, but for a second's worth.
     pub(super) async fn replay_step(&self, now: Timestamp, limit: u32) -> Result<bool, LedgerError> {
-        let due = sqlx::query(
+        let due = sqlx::query(concat!(
             "with replay as (
-                 select id, rate, canary, canary_state, expires_in,
-                     least($1::float8, 1 + floor(least(extract(epoch from now() - due_at), 1) * rate))::bigint as quota
-                 from replays where state = 'running' and subject = 'jobs' and due_at <= now()
-                 order by due_at limit 1
+                 select r.id, r.rate, r.expires_in,
+                     least($1::float8, 1 + floor(least(extract(epoch from now() - r.due_at), 1) * r.rate))::bigint as quota,
+                     ",
+            canary_room!(),
+            " as room
+                 from replays r where r.state = 'running' and r.subject = 'jobs' and r.due_at <= now()
+                 order by r.due_at limit 1
                  for update skip locked
              ), picked as (
-                 select r.id as replay_id, p.position, p.job_id, p.from_state, p.requests, r.expires_in
+                 select r.id as replay_id, p.position, p.job_id, p.from_state, p.requests, p.changed_at, r.expires_in
                  from replay r cross join lateral (
-                     select position, job_id, from_state, requests from replay_jobs
+                     select position, job_id, from_state, requests, changed_at from replay_jobs
                      where replay_id = r.id and result = 'pending'
-                       and (r.canary_state <> 'going' or position <= r.canary)
-                     order by position limit r.quota
+                     order by position limit least(r.quota, r.room)
                  ) as p
              ), moved as (
                  update jobs j
@@ -36,6 +51,7 @@ impl Store {
                      expires_at = case when p.expires_in is null then j.expires_at else $2 + p.expires_in end
                  from picked p
                  where j.id = p.job_id and j.state = p.from_state and j.requests = p.requests and j.mobile <> ''
+                   and j.updated_at = coalesce(p.changed_at, j.updated_at)
                  returning j.id
              ), noted as (
                  update replay_jobs q
@@ -51,7 +67,7 @@ impl Store {
                  from replay r where q.id = r.id
              )
              select id from replay",
-        )
+        ))
         .bind(f64::from(limit))
         .bind(now)
         .fetch_optional(&self.pool)
@@ -105,25 +121,29 @@ impl Store {
         .map_err(ledger_error)
     }
 
+    /// As long as it is going, nothing but the canary has gone. It passes when it is whole, or no more is left to join it.
     async fn judge_canary(&self, id: i64) -> Result<(), LedgerError> {
         sqlx::query(
             "update replays r
              set canary_state = case when c.bad > 0 then 'failed' else 'passed' end,
                  state = case when c.bad > 0 then 'paused' else r.state end,
                  note = case when c.bad > 0 then format('the canary failed: %s of %s were %s; look at them, then resume or '
-                     'cancel', c.bad, c.jobs, case r.subject when 'jobs' then 'not accepted' else 'refused again' end)
+                     'cancel', c.bad, least(r.canary, r.matched),
+                     case r.subject when 'jobs' then 'not accepted' else 'refused again' end)
                      else r.note end,
                  updated_at = now()
              from (
-                 select q.replay_id, count(*) as jobs,
-                     count(*) filter (where q.result in ('pending', 'sending', 'sent')) as open,
-                     count(*) filter (where q.result not in ('pending', 'sending', 'sent', 'skipped', 'gone', 'accepted',
-                         'delivered', 'taken')) as bad
-                 from replays r join replay_jobs q on q.replay_id = r.id and q.position <= r.canary
-                 where r.id = $1 and r.canary_state = 'going'
-                 group by q.replay_id
+                 select count(*) filter (where q.result in ('sending', 'sent')) as open,
+                     count(*) filter (where q.result in ('accepted', 'delivered', 'taken')) as good,
+                     count(*) filter (where q.result in ('undelivered', 'failed', 'expired', 'cancelled', 'in_doubt',
+                         'refused')) as bad
+                 from replay_jobs q
+                 where q.replay_id = $1 and q.result in ('sending', 'sent', 'accepted', 'delivered', 'taken', 'undelivered',
+                     'failed', 'expired', 'cancelled', 'in_doubt', 'refused')
              ) as c
-             where r.id = c.replay_id and r.canary_state = 'going' and (c.bad > 0 or c.open = 0)",
+             where r.id = $1 and r.canary_state = 'going'
+               and (c.bad > 0 or c.open = 0 and (c.good >= r.canary or not exists (
+                   select from replay_jobs p where p.replay_id = $1 and p.result = 'pending')))",
         )
         .bind(id)
         .execute(&self.pool)

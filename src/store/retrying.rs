@@ -12,6 +12,7 @@ use sqlx::postgres::PgRow;
 
 use super::connect::Store;
 use super::error::ledger_error;
+use super::replaying::canary_room;
 use crate::dispatch::ports::{LedgerError, Retried, Retry};
 
 /// Bodies that are handed out together, in bytes. One that is longer goes alone.
@@ -24,10 +25,13 @@ impl Store {
     /// A message goes only if nobody else has published it since it was chosen, so that two replays over the
     /// same messages publish once. Pacing is that of jobs (`replay_step`).
     pub(super) async fn take_retries(&self, patience: Duration, limit: u32) -> Result<Option<Vec<Retry>>, LedgerError> {
-        let rows = sqlx::query(
+        let rows = sqlx::query(concat!(
             "with replay as (
-                 select r.id, r.rate, r.canary, r.canary_state,
-                     least($1::float8, 1 + floor(least(extract(epoch from now() - r.due_at), 1) * r.rate))::bigint as quota
+                 select r.id, r.rate,
+                     least($1::float8, 1 + floor(least(extract(epoch from now() - r.due_at), 1) * r.rate))::bigint as quota,
+                     ",
+            canary_room!(),
+            " as room
                  from replays r
                  where r.state = 'running' and r.subject = 'rejections' and r.due_at <= now()
                    and not exists (
@@ -40,8 +44,7 @@ impl Store {
                  from replay r cross join lateral (
                      select position, rejection_id, retried_at from replay_jobs
                      where replay_id = r.id and result in ('pending', 'sending')
-                       and (r.canary_state <> 'going' or position <= r.canary)
-                     order by position limit r.quota
+                     order by position limit least(r.quota, r.room)
                  ) as q
              ), weighed as (
                  select n.*, x.id is not null and x.body <> '' as is_there,
@@ -75,7 +78,7 @@ impl Store {
              select r.id as replay, p.position, t.id as rejection, t.body, t.properties
              from replay r left join (picked p join taken t on t.id = p.rejection_id) on true
              order by p.position",
-        )
+        ))
         .bind(f64::from(limit))
         .bind(patience.as_secs_f64())
         .bind(BYTES)

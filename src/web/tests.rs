@@ -75,6 +75,10 @@ impl Backend for Empty {
         Box::pin(async { Err(Trouble::Conflict("not here".into())) })
     }
 
+    fn replays(&self, _: u32, _: Option<i64>) -> Answer<'_, model::ReplayPage> {
+        Box::pin(async { Ok(model::ReplayPage { replays: Vec::new(), next_cursor: None }) })
+    }
+
     fn replay(&self, _: i64) -> Answer<'_, model::Replay> {
         Box::pin(async { Err(Trouble::Missing("no such replay".into())) })
     }

@@ -299,6 +299,9 @@ macro_rules! every_case {
             replays::what_was_chosen_is_sent_again_in_order_and_once;
             replays::two_replays_send_a_job_once;
             replays::a_canary_holds_the_others_back;
+            replays::a_canary_is_of_jobs_that_went;
+            replays::a_canary_that_finds_too_few_ends_with_them;
+            replays::what_came_back_to_where_it_was_is_not_what_was_chosen;
             replays::a_replay_keeps_its_pace_and_its_end;
             replays::what_has_expired_needs_a_new_expiry;
             replays::what_a_cancelled_replay_had_sent_still_comes_to_a_result;

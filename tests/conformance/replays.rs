@@ -115,6 +115,64 @@ pub async fn a_canary_holds_the_others_back(pg: Pg) {
     assert_eq!(released(&pg).await, ["c"]);
 }
 
+/// The first has moved what the second chose: that says nothing of the second's own jobs.
+async fn two_with_a_canary(pg: &Pg) -> (i64, i64) {
+    let canary = ReplayOrder { canary: 2, ..order(&[State::Failed]) };
+    let first = pg.look.begin_replay(canary.clone()).await.unwrap();
+    let second = pg.look.begin_replay(canary).await.unwrap();
+    pg.look.control_replay(second, Control::Pause).await;
+    step(pg).await;
+    pg.look.control_replay(second, Control::Resume).await;
+    step(pg).await;
+    (first, second)
+}
+
+pub async fn a_canary_is_of_jobs_that_went(pg: Pg) {
+    for id in ["a", "b", "c", "d", "e"] {
+        failed(&pg, id).await;
+    }
+    let (first, second) = two_with_a_canary(&pg).await;
+    assert_eq!(seen(&pg, first).await, "running, going: pending 3, sent 2");
+    assert_eq!(seen(&pg, second).await, "running, going: pending 1, sent 2, skipped 2");
+    step(&pg).await;
+    assert_eq!(released(&pg).await, ["a", "b", "c", "d"], "two of each");
+    again(&pg, "c", 2, Outcome::Accepted, Next::Accepted).await;
+    assert_eq!(seen(&pg, second).await, "running, going: accepted 1, pending 1, sent 1, skipped 2");
+    again(&pg, "d", 2, Outcome::Accepted, Next::Accepted).await;
+    assert_eq!(seen(&pg, second).await, "running, passed: accepted 2, pending 1, skipped 2");
+    step(&pg).await;
+    assert_eq!(released(&pg).await, ["e"]);
+    assert_eq!(seen(&pg, first).await, "running, going: pending 3, sent 2", "its own two are still under way");
+}
+
+pub async fn a_canary_that_finds_too_few_ends_with_them(pg: Pg) {
+    for id in ["a", "b", "c"] {
+        failed(&pg, id).await;
+    }
+    let (_, second) = two_with_a_canary(&pg).await;
+    assert_eq!(seen(&pg, second).await, "running, going: sent 1, skipped 2");
+    released(&pg).await;
+    again(&pg, "c", 2, Outcome::Accepted, Next::Accepted).await;
+    assert_eq!(seen(&pg, second).await, "done, passed: accepted 1, skipped 2");
+}
+
+/// It expired, one replay sent it again, and it expired again. The other chose it before all that.
+pub async fn what_came_back_to_where_it_was_is_not_what_was_chosen(pg: Pg) {
+    let late = Job { expires_at: Some(pg.now() - chrono::Duration::seconds(60)), ..job("late") };
+    assert_eq!(pg.admit(late, Entry::Expired).await, Admitted::Stored);
+    let wanted = ReplayOrder { expires_in: Some(Duration::from_secs(600)), ..order(&[State::Expired]) };
+    let first = pg.look.begin_replay(wanted.clone()).await.unwrap();
+    let second = pg.look.begin_replay(wanted).await.unwrap();
+    pg.look.control_replay(second, Control::Pause).await;
+    step(&pg).await;
+    let later = pg.now() + chrono::Duration::seconds(1_000);
+    assert_eq!(pg.upkeep.expire(later, 10).await.unwrap().len(), 1);
+    pg.look.control_replay(second, Control::Resume).await;
+    step(&pg).await;
+    assert_eq!(seen(&pg, second).await, "done, none: skipped 1");
+    assert_eq!((seen(&pg, first).await.as_str(), pg.state("late").await), ("done, none: expired 1", State::Expired));
+}
+
 pub async fn a_replay_keeps_its_pace_and_its_end(pg: Pg) {
     for id in ["a", "b", "c"] {
         failed(&pg, id).await;

@@ -134,7 +134,13 @@ async fn many(
 ) -> anyhow::Result<()> {
     let states = store.count_jobs(filter).await?;
     let matched: i64 = states.values().sum();
-    let changed = if yes { store.act_on_many(by, act, filter, None).await? } else { 0 };
+    let changed = if yes { store.act_on_many(by, act, filter, None).await?.len() } else { 0 };
+    if let Some(mobile) = filter.mobile
+        && (!yes || matched == 0)
+    {
+        // It found out as much as a list does. An act has a row of its own.
+        store.note_search(by, mobile, matched).await?;
+    }
     if as_json {
         return output::json(&json!({ "dry_run": !yes, "matched": matched, "by_state": states, "changed": changed }));
     }
@@ -193,11 +199,12 @@ fn read(file: &PathBuf) -> anyhow::Result<String> {
 
 /// A line for each job. Fails where not all were done.
 fn say(ids: &[String], acted: &[Acted], now: &str, rule: &str, as_json: bool) -> anyhow::Result<()> {
-    let done = acted.iter().filter(|acted| **acted == Acted::Done).count();
+    let done = acted.iter().filter(|acted| acted.done().is_some()).count();
     if as_json {
         let row = |(id, acted): (&String, &Acted)| match acted {
-            Acted::Done => json!({ "id": id, "changed": true }),
+            Acted::Done(_) => json!({ "id": id, "changed": true }),
             Acted::Not(state) => json!({ "id": id, "changed": false, "state": state.as_str() }),
+            Acted::Taken { by, .. } => json!({ "id": id, "changed": false, "state": "in_doubt", "smsid_of": by }),
             Acted::Missing => json!({ "id": id, "changed": false, "state": null }),
         };
         let jobs: Vec<_> = ids.iter().zip(acted).map(row).collect();
@@ -206,8 +213,11 @@ fn say(ids: &[String], acted: &[Acted], now: &str, rule: &str, as_json: bool) ->
         for (id, acted) in ids.iter().zip(acted) {
             let id = clean(id);
             match acted {
-                Acted::Done => output::line(&format!("{id} is {now}"))?,
+                Acted::Done(_) => output::line(&format!("{id} is {now}"))?,
                 Acted::Not(state) => eprintln!("error: {id} is {state}: {rule}"),
+                Acted::Taken { smsid, by } => {
+                    eprintln!("error: {id} stays in doubt: {smsid} is the smsid of job {}", clean(by));
+                }
                 Acted::Missing => eprintln!("error: no job has the id {id}"),
             }
         }

@@ -1,7 +1,6 @@
 //! `dispatcher jobs list`.
 
 use clap::Args;
-use serde_json::json;
 
 use super::{JobFlags, state};
 use crate::cli::table::Table;
@@ -41,8 +40,7 @@ pub(super) async fn run(args: ListArgs, store: &Store, as_json: bool) -> anyhow:
     let filter = JobFilter { limit: args.limit, cursor: args.cursor, ..args.jobs.filter() };
     let mut page = store.list_jobs(&filter).await?;
     if let Some(mobile) = filter.mobile {
-        let target = json!({ "mobile": mobile.to_string() });
-        store.note(&who::operator(None), "search", &target, page.rows.len() as i64).await?;
+        store.note_search(&who::operator(None), mobile, page.rows.len() as i64).await?;
     }
     if !args.full {
         page.rows.iter_mut().for_each(JobInfo::mask);

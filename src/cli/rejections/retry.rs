@@ -66,7 +66,7 @@ pub(super) struct RetryArgs {
     #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
     rate: Option<Rate>,
     /// So many first; the others only once none of those was refused again
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(replay::MAX_CANARY)))]
     canary: u32,
     /// Why, for whoever looks at it later
     #[arg(long, value_name = "TEXT")]

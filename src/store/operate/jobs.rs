@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::postgres::PgRow;
-use sqlx::{QueryBuilder, Row};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
 use super::super::connect::Store;
 use super::super::error::ledger_error;
@@ -16,14 +17,40 @@ use crate::dispatch::ports::LedgerError;
 use crate::domain::job::State;
 
 /// What became of one job that somebody acted on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acted {
     /// As asked.
-    Done,
+    Done(Changed),
     /// It was in this state, and stayed as it was.
     Not(State),
+    /// It stays in doubt: the smsid that was named is another job's.
+    Taken {
+        /// The smsid.
+        smsid: String,
+        /// The other job.
+        by: String,
+    },
     /// There is no such job.
     Missing,
+}
+
+/// A job that was acted on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The account that sends it.
+    pub account: String,
+    /// The gateway's last answer.
+    pub code: Option<i64>,
+}
+
+impl Acted {
+    /// The job, where it was done.
+    pub fn done(&self) -> Option<&Changed> {
+        match self {
+            Acted::Done(job) => Some(job),
+            Acted::Not(_) | Acted::Taken { .. } | Acted::Missing => None,
+        }
+    }
 }
 
 /// What an operator does to jobs.
@@ -59,6 +86,15 @@ impl JobAct {
             return Err(format!("{other}: use {}", known.join(" or ")));
         }
         Ok(if named.is_empty() { self.from().to_vec() } else { named.to_vec() })
+    }
+
+    /// The state that it ends a job in; `None` where the job goes on.
+    pub fn end(&self) -> Option<State> {
+        match self {
+            JobAct::Cancel => Some(State::Cancelled),
+            JobAct::Sent(_) => Some(State::Accepted),
+            JobAct::NotSent => None,
+        }
     }
 
     /// Of a doubt: whether it is said to be sent.
@@ -115,7 +151,7 @@ macro_rules! act {
              ), counted as (
                  update operations set count = count + (select count(*) from changed) where id = $5::bigint
              )
-             select t.id, t.state, c.id is not null as done from target t left join changed c on c.id = t.id"
+             select t.id, t.state, c.id is not null as done, c.account, c.code from target t left join changed c on c.id = t.id"
         )
     };
 }
@@ -182,40 +218,48 @@ impl Store {
         ids: &[String],
         batch: Option<Batch>,
     ) -> Result<Vec<Acted>, LedgerError> {
-        let sql = match act {
-            JobAct::Cancel => CANCEL,
-            JobAct::NotSent => NOT_SENT,
-            JobAct::Sent(_) => SENT,
-        };
-        let query = sqlx::query(sql)
-            .bind(ids)
-            .bind(&by.actor)
-            .bind(by.via.as_str())
-            .bind(&by.reason)
-            .bind(batch.map(|batch| batch.0));
-        let query = if let JobAct::Sent(smsid) = act { query.bind(smsid.as_deref()) } else { query };
-        acted(ids, &query.fetch_all(&self.pool).await.map_err(ledger_error)?)
+        if let JobAct::Sent(Some(smsid)) = act {
+            return self.resolve_as(by, act, smsid, ids, batch).await;
+        }
+        let rows = statement(by, act, ids, batch).fetch_all(&self.pool).await;
+        acted(ids, &rows.map_err(ledger_error)?)
+    }
+
+    /// Ends a doubt by ihuyi's id of the message, which is one job's alone.
+    async fn resolve_as(
+        &self,
+        by: &Operator,
+        act: &JobAct,
+        smsid: &str,
+        ids: &[String],
+        batch: Option<Batch>,
+    ) -> Result<Vec<Acted>, LedgerError> {
+        let mut transaction = self.pool.current().begin().await.map_err(ledger_error)?;
+        if let Some(by) = holder(&mut transaction, smsid, ids).await.map_err(ledger_error)? {
+            return Ok(vec![Acted::Taken { smsid: smsid.to_owned(), by }; ids.len()]);
+        }
+        let rows = statement(by, act, ids, batch).fetch_all(&mut *transaction).await.map_err(ledger_error)?;
+        transaction.commit().await.map_err(ledger_error)?;
+        acted(ids, &rows)
     }
 
     /// Does it to the jobs that `filter` chooses now, the first that came first, at most `limit`; one row in `operations`
-    /// for each 100,000, which names them at the end. How many were changed.
+    /// for each 100,000, which names them at the end. Those that were changed.
     pub async fn act_on_many(
         &self,
         by: &Operator,
         act: &JobAct,
         filter: &JobFilter,
         limit: Option<u32>,
-    ) -> Result<usize, LedgerError> {
+    ) -> Result<Vec<Changed>, LedgerError> {
         let ids = self.choose_jobs(filter, limit).await?;
-        let mut changed = 0;
+        let mut changed = Vec::new();
         for ids in ids.chunks(NAMED) {
             let batch = self.begin_batch(by, act, filter).await?;
             let acted = self.act_on_jobs(by, act, ids, Some(batch)).await?;
-            let is_done = acted.iter().map(|acted| *acted == Acted::Done);
-            let done: Vec<&str> =
-                ids.iter().zip(is_done).filter(|(_, done)| *done).map(|(id, _)| id.as_str()).collect();
-            self.end_batch(batch, &done).await?;
-            changed += done.len();
+            let done = ids.iter().zip(&acted).filter(|(_, acted)| acted.done().is_some());
+            self.end_batch(batch, &done.map(|(id, _)| id.as_str()).collect::<Vec<_>>()).await?;
+            changed.extend(acted.iter().filter_map(Acted::done).cloned());
         }
         Ok(changed)
     }
@@ -253,6 +297,42 @@ impl Store {
     }
 }
 
+/// An act on some jobs.
+fn statement<'a>(
+    by: &'a Operator,
+    act: &'a JobAct,
+    ids: &'a [String],
+    batch: Option<Batch>,
+) -> Query<'a, Postgres, PgArguments> {
+    let sql = match act {
+        JobAct::Cancel => CANCEL,
+        JobAct::NotSent => NOT_SENT,
+        JobAct::Sent(_) => SENT,
+    };
+    let query = sqlx::query(sql).bind(ids).bind(&by.actor).bind(by.via.as_str()).bind(&by.reason);
+    let query = query.bind(batch.map(|batch| batch.0));
+    if let JobAct::Sent(smsid) = act { query.bind(smsid.as_deref()) } else { query }
+}
+
+/// The other job that has this smsid, where one of `ids` is in doubt and would get it. Whoever resolves by the same one
+/// waits until this is over.
+async fn holder(connection: &mut PgConnection, smsid: &str, ids: &[String]) -> sqlx::Result<Option<String>> {
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended('smsid ' || $1, 0))")
+        .bind(smsid)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query_scalar(
+        "select other.id from jobs other
+         where other.smsid = $1 and other.id <> all($2)
+           and exists (select from jobs j where j.id = any($2) and j.state = 'in_doubt')
+         limit 1",
+    )
+    .bind(smsid)
+    .bind(ids)
+    .fetch_optional(&mut *connection)
+    .await
+}
+
 fn state_in(row: &PgRow) -> Result<State, LedgerError> {
     let word = row.try_get("state").map_err(ledger_error)?;
     State::parse(word).ok_or_else(|| LedgerError::Refused("a job's state cannot be read".into()))
@@ -262,10 +342,16 @@ fn state_in(row: &PgRow) -> Result<State, LedgerError> {
 fn acted(ids: &[String], rows: &[PgRow]) -> Result<Vec<Acted>, LedgerError> {
     let mut found = HashMap::with_capacity(rows.len());
     for row in rows {
-        let state = state_in(row)?;
-        let done: bool = row.try_get("done").map_err(ledger_error)?;
         let id: String = row.try_get("id").map_err(ledger_error)?;
-        found.insert(id, if done { Acted::Done } else { Acted::Not(state) });
+        let acted = match row.try_get("done").map_err(ledger_error)? {
+            true => Acted::Done(changed(row).map_err(ledger_error)?),
+            false => Acted::Not(state_in(row)?),
+        };
+        found.insert(id, acted);
     }
-    Ok(ids.iter().map(|id| found.get(id).copied().unwrap_or(Acted::Missing)).collect())
+    Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or(Acted::Missing)).collect())
+}
+
+fn changed(row: &PgRow) -> sqlx::Result<Changed> {
+    Ok(Changed { account: row.try_get("account")?, code: row.try_get("code")? })
 }

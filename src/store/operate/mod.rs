@@ -9,7 +9,7 @@ mod rejections;
 mod replays;
 
 pub use forget::{Forgetting, Forgotten, Unsettled};
-pub use jobs::{Acted, Batch, JobAct};
+pub use jobs::{Acted, Batch, Changed, JobAct};
 pub use notes::{Operator, Via};
 pub use rejections::{RetryChoice, RetryOrder, RetryPreview};
 pub use replays::{Control, Controlled, ReplayInfo, ReplayOrder, ReplayPreview, ReplayedJob};

@@ -1,10 +1,11 @@
 //! Who did what.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::connect::Store;
 use super::super::error::ledger_error;
 use crate::dispatch::ports::LedgerError;
+use crate::domain::mobile::Mobile;
 
 /// Where an act came from: `operations.via`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,12 @@ pub struct Operator {
 }
 
 impl Store {
-    /// Notes an act that changes no row of ours, such as a search by number. `target` holds no full number.
+    /// Notes that somebody looked for a number, and how many jobs were found.
+    pub async fn note_search(&self, by: &Operator, mobile: Mobile, found: i64) -> Result<(), LedgerError> {
+        self.note(by, "search", &json!({ "mobile": mobile.to_string() }), found).await
+    }
+
+    /// Notes an act that changes no row of ours, such as a reload. `target` holds no full number.
     pub async fn note(&self, by: &Operator, action: &str, target: &Value, count: i64) -> Result<(), LedgerError> {
         sqlx::query(
             "insert into operations (actor, via, action, target, count, reason) values ($1, $2, $3, $4::jsonb, $5, $6)",

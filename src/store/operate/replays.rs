@@ -16,6 +16,7 @@ use super::super::query::{JobFilter, MAX_PAGE};
 use super::Operator;
 use crate::dispatch::ports::LedgerError;
 use crate::domain::job::Timestamp;
+use crate::domain::price::Price;
 
 /// What a replay is to do. Its filter names states that may be replayed.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub struct ReplayPreview {
     pub matched: i64,
     /// Jobs that would not: their `expires_at` has passed, and no new one is given.
     pub past_expiry: i64,
-    /// What they cost, in parts of an SMS, the signature not counted.
+    /// What they cost, in parts of an SMS, by the signatures and templates of today's configuration.
     pub parts: i64,
     /// The earliest last change of them.
     pub oldest: Option<Timestamp>,
@@ -129,29 +130,38 @@ pub enum Controlled {
     Missing,
 }
 
-/// Columns of a job that a choice needs. `late`: sent again it would expire at once.
-const CHOICE: &str = "id, seq, state, requests, account, code, updated_at, expires_at, length(content) as characters, \
-     mobile";
+/// Columns of a job that a choice needs.
+const CHOICE: &str = "id, seq, state, requests, updated_at, expires_at, mobile";
+
+/// Columns of a job that a look at a choice needs. `characters`: of its text, or of its variables as they are sent.
+const LOOK: &str = "account, code, updated_at, expires_at, mobile, template_id, coalesce(length(content), \
+     (select length(string_agg(v, '|')) from jsonb_array_elements_text(variables) as v), 0) as characters";
+
+/// Replays `r` and how far they are.
+const INFO: &str = "select r.id, subject, state, note, canary_state, actor, via, reason, filter, rate, canary, \
+     extract(epoch from expires_in)::float8 as expires_in, matched, created_at, updated_at, finished_at, \
+     (select jsonb_object_agg(result, jobs) from ( \
+         select result, count(*) as jobs from replay_jobs where replay_id = r.id group by result) as counted) as results \
+     from replays r";
 
 impl Store {
     /// What `order` would find, changing nothing.
-    pub async fn preview_replay(&self, order: &ReplayOrder) -> Result<ReplayPreview, LedgerError> {
+    pub async fn preview_replay(&self, order: &ReplayOrder, price: &Price) -> Result<ReplayPreview, LedgerError> {
         let ranges = self.ranges(&order.filter).await?;
         let mut preview = ReplayPreview::default();
         if ranges.is_empty() {
             return Ok(preview);
         }
-        let mut sql = QueryBuilder::new("select account, code, late, count(*) as jobs, ");
-        // More than 70 characters go in parts of 67. A template's text is not known here: one part.
-        sql.push("sum(case when characters > 70 then ceil(characters / 67.0) else 1 end)::bigint as parts, ");
+        let mut sql = QueryBuilder::new("select account, code, late, template_id, characters, count(*) as jobs, ");
         sql.push("min(updated_at) as oldest, max(updated_at) as newest from (select *, ");
+        // Sent again it would expire at once.
         sql.push_bind(order.expires_in.is_none()).push(" and coalesce(expires_at <= now(), false) as late from (");
-        push_ranges(&mut sql, CHOICE, &ranges, &order.filter, None);
+        push_ranges(&mut sql, LOOK, &ranges, &order.filter, None);
         // A person who was forgotten has no number any more.
-        sql.push(") as found where mobile <> '') as chosen group by account, code, late");
+        sql.push(") as found where mobile <> '') as chosen group by account, code, late, template_id, characters");
         let rows = sql.build().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
         for row in &rows {
-            preview.add(row).map_err(ledger_error)?;
+            preview.add(row, price).map_err(ledger_error)?;
         }
         Ok(preview)
     }
@@ -174,8 +184,8 @@ impl Store {
         sql.push_bind(if order.canary > 0 { "going" } else { "none" }).push(", make_interval(secs => ");
         sql.push_bind(expires_in).push("), count(*) from chosen having count(*) > 0 ");
         sql.push("returning id, matched, actor, via, filter, reason), listed as (");
-        sql.push("insert into replay_jobs (replay_id, position, job_id, from_state, requests) ");
-        sql.push("select begun.id, row_number() over (order by c.seq, c.id), c.id, c.state, c.requests ");
+        sql.push("insert into replay_jobs (replay_id, position, job_id, from_state, requests, changed_at) ");
+        sql.push("select begun.id, row_number() over (order by c.seq, c.id), c.id, c.state, c.requests, c.updated_at ");
         sql.push("from chosen c cross join begun), noted as (");
         sql.push("insert into operations (actor, via, action, target, count, reason) ");
         sql.push(
@@ -188,18 +198,9 @@ impl Store {
 
     /// The replay of that number.
     pub async fn find_replay(&self, id: i64) -> Result<Option<ReplayInfo>, LedgerError> {
-        let found = sqlx::query(
-            "select id, subject, state, note, canary_state, actor, via, reason, filter, rate, canary,
-                 extract(epoch from expires_in)::float8 as expires_in, matched, created_at, updated_at, finished_at,
-                 (select jsonb_object_agg(result, jobs) from (
-                     select result, count(*) as jobs from replay_jobs where replay_id = $1 group by result) as counted
-                 ) as results
-             from replays where id = $1",
-        )
-        .bind(id)
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(ledger_error)?;
+        let mut sql = QueryBuilder::new(INFO);
+        sql.push(" where r.id = ").push_bind(id);
+        let found = sql.build().persistent(false).fetch_optional(&self.pool).await.map_err(ledger_error)?;
         found.as_ref().map(replay_info).transpose().map_err(ledger_error)
     }
 
@@ -239,18 +240,25 @@ impl Store {
         Ok((rows, next))
     }
 
-    /// The numbers of the latest replays, newest first.
-    pub async fn latest_replays(&self, limit: u32) -> Result<Vec<ReplayInfo>, LedgerError> {
-        let ids: Vec<i64> = sqlx::query_scalar("select id from replays order by id desc limit $1")
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(ledger_error)?;
-        let mut found = Vec::with_capacity(ids.len());
-        for id in ids {
-            found.extend(self.find_replay(id).await?);
+    /// The latest replays, or those before number `before`: the newest first, at most `limit` (1 to 1,000). And the number
+    /// to go on behind, where there are more.
+    pub async fn list_replays(
+        &self,
+        limit: u32,
+        before: Option<i64>,
+    ) -> Result<(Vec<ReplayInfo>, Option<i64>), LedgerError> {
+        let limit = limit.clamp(1, MAX_PAGE) as usize;
+        let mut sql = QueryBuilder::new(INFO);
+        if let Some(before) = before {
+            sql.push(" where r.id < ").push_bind(before);
         }
-        Ok(found)
+        sql.push(format!(" order by r.id desc limit {}", limit + 1));
+        let rows = sql.build().persistent(false).fetch_all(&self.pool).await.map_err(ledger_error)?;
+        let more = rows.len() > limit;
+        let found: sqlx::Result<Vec<_>> = rows.iter().take(limit).map(replay_info).collect();
+        let found = found.map_err(ledger_error)?;
+        let next = found.last().filter(|_| more).map(|info| info.id);
+        Ok((found, next))
     }
 
     /// Pauses a replay, lets it go on, or ends it.
@@ -321,7 +329,8 @@ impl Store {
 }
 
 impl ReplayPreview {
-    fn add(&mut self, row: &PgRow) -> sqlx::Result<()> {
+    /// Some jobs of one account, code, template and length.
+    fn add(&mut self, row: &PgRow, price: &Price) -> sqlx::Result<()> {
         let jobs: i64 = row.try_get("jobs")?;
         if row.try_get("late")? {
             self.past_expiry += jobs;
@@ -330,13 +339,20 @@ impl ReplayPreview {
         let code: Option<i64> = row.try_get("code")?;
         let (oldest, newest): (Timestamp, Timestamp) = (row.try_get("oldest")?, row.try_get("newest")?);
         self.matched += jobs;
-        self.parts += row.try_get::<i64, _>("parts")?;
+        self.parts += jobs * parts(row, price)?;
         *self.by_code.entry(code.map_or_else(|| "none".into(), |code| code.to_string())).or_default() += jobs;
         *self.by_account.entry(row.try_get("account")?).or_default() += jobs;
         self.oldest = Some(self.oldest.map_or(oldest, |known| known.min(oldest)));
         self.newest = Some(self.newest.map_or(newest, |known| known.max(newest)));
         Ok(())
     }
+}
+
+/// What each of the jobs in a row costs.
+fn parts(row: &PgRow, price: &Price) -> sqlx::Result<i64> {
+    let template: Option<&str> = row.try_get("template_id")?;
+    let characters: i32 = row.try_get("characters")?;
+    Ok(price.parts(row.try_get("account")?, template, characters.unsigned_abs() as usize) as i64)
 }
 
 /// The filter for whoever reads it later: without a full number.

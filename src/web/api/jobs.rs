@@ -101,7 +101,7 @@ pub(super) async fn cancel(
     responses(
         (status = 200, body = WholeJob, description = "It is `accepted`, or `waiting` and due now"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "It is not `in_doubt`"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "It is not `in_doubt`, or the `smsid` is another job's"),
         Acting,
     ))]
 pub(super) async fn resolve(

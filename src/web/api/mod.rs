@@ -46,7 +46,7 @@ pub(super) fn routes(api: Api) -> Router {
         .route("/jobs/{id}", get(jobs::show))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/jobs/{id}/resolve", post(jobs::resolve))
-        .route("/replays", post(replays::begin))
+        .route("/replays", get(replays::list).post(replays::begin))
         .route("/replays/{id}", get(replays::show))
         .route("/replays/{id}/jobs", get(replays::jobs))
         .route("/replays/{id}/pause", post(replays::pause))

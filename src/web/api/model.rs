@@ -474,7 +474,8 @@ pub struct ReplayBegun {
     pub past_expiry: i64,
     /// Refused messages that are not: they were published again before.
     pub already: i64,
-    /// What they cost, in parts of an SMS, the signature not counted.
+    /// What they cost, in parts of an SMS: by the signatures and templates of the present configuration. Of a template that
+    /// is not configured only the variables are counted.
     pub parts: i64,
     /// The earliest last change of them.
     pub oldest: Option<DateTime<Utc>>,
@@ -547,6 +548,15 @@ pub struct ReplayedJob {
     pub code: Option<i64>,
     /// When it was sent again, or was found to be elsewhere.
     pub at: Option<DateTime<Utc>>,
+}
+
+/// One page of the replays, the newest first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReplayPage {
+    /// The replays.
+    pub replays: Vec<Replay>,
+    /// For the next page, as `cursor`; null on the last one.
+    pub next_cursor: Option<String>,
 }
 
 /// One page of a replay's jobs, in the order in which they go.
@@ -772,6 +782,9 @@ pub enum Acting {
     /// The token only looks.
     #[response(status = 403, content_type = "application/problem+json")]
     Viewer(Problem),
+    /// The body did not come in in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    Slow(Problem),
     /// The body is too long.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLong(Problem),

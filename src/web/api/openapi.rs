@@ -23,6 +23,7 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| Description::openapi().to_j
         jobs::resolve,
         jobs::cancel_many,
         jobs::resolve_many,
+        replays::list,
         replays::begin,
         replays::show,
         replays::jobs,

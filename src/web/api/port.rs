@@ -189,6 +189,8 @@ pub trait Backend: Send + Sync {
     fn act_on_many(&self, act: Act, asked: ManyAsked) -> Answer<'_, model::ActedOn>;
     /// Begins a replay, or says what it would do.
     fn begin_replay(&self, act: Act, asked: ReplayAsked) -> Answer<'_, model::ReplayBegun>;
+    /// One page of the replays, the newest first; `cursor` is the number that it goes on behind.
+    fn replays(&self, limit: u32, cursor: Option<i64>) -> Answer<'_, model::ReplayPage>;
     /// A replay and how far it is.
     fn replay(&self, id: i64) -> Answer<'_, model::Replay>;
     /// One page of a replay's jobs, in order.

@@ -18,30 +18,36 @@ const LIMIT: u32 = 50;
 /// The most jobs of a page.
 const MAX_LIMIT: u32 = 1_000;
 
-const KNOWN: [&str; 8] = ["state", "code", "account", "mobile", "since", "until", "limit", "cursor"];
-
 /// The page that the query string asks for.
 pub(super) fn page(query: &str) -> Result<PageOf, Problem> {
+    let known = ["state", "code", "account", "mobile", "since", "until", "limit", "cursor"];
     let mut page = PageOf { filter: Filter::default(), limit: LIMIT, cursor: None };
-    let mut seen: Vec<String> = Vec::new();
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        if !KNOWN.contains(&name.as_ref()) {
-            return Err(bad(format!("a parameter is not known: use {}", KNOWN.join(", "))));
-        }
-        if name != "state" && seen.iter().any(|earlier| *earlier == name) {
-            return Err(bad(format!("`{name}` stands twice: remove one")));
-        }
-        take(&mut page, &name, &value).map_err(|problem| bad(format!("`{name}` {problem}")))?;
-        seen.push(name.into_owned());
+    for (name, value) in parameters(query, &known, &["state"])? {
+        take(&mut page, name, &value).map_err(|problem| bad(format!("`{name}` {problem}")))?;
     }
     Ok(page)
 }
 
+/// The parameters of a query string, each of them one of `known`, and once; those of `many` as often as you like.
+fn parameters<'a>(query: &str, known: &'a [&'static str], many: &[&str]) -> Result<Vec<(&'a str, String)>, Problem> {
+    let mut found: Vec<(&str, String)> = Vec::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let Some(name) = known.iter().copied().find(|known| *known == name) else {
+            return Err(bad(format!("a parameter is not known: use {}", known.join(", "))));
+        };
+        if !many.contains(&name) && found.iter().any(|(earlier, _)| *earlier == name) {
+            return Err(bad(format!("`{name}` stands twice: remove one")));
+        }
+        if value.contains('\0') {
+            return Err(bad(format!("`{name}` holds a NUL character: remove it")));
+        }
+        found.push((name, value.into_owned()));
+    }
+    Ok(found)
+}
+
 fn take(page: &mut PageOf, name: &str, value: &str) -> Result<(), String> {
     let filter = &mut page.filter;
-    if value.contains('\0') {
-        return Err("holds a NUL character: remove it".into());
-    }
     match name {
         "state" => filter.states.extend(states(value)?),
         "code" => filter.code = Some(value.parse().map_err(|_| "is no code: write a whole number such as 4030")?),
@@ -58,42 +64,47 @@ fn take(page: &mut PageOf, name: &str, value: &str) -> Result<(), String> {
 /// The page of a replay's jobs that the query string asks for.
 pub(super) fn replay_page(query: &str) -> Result<ReplayPage, Problem> {
     let mut page = ReplayPage { result: None, limit: LIMIT, after: 0 };
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        match name.as_ref() {
-            "result" if replay::RESULTS.contains(&value.as_ref()) => page.result = Some(value.into_owned()),
+    for (name, value) in parameters(query, &["result", "limit", "cursor"], &[])? {
+        match name {
+            "result" if replay::RESULTS.contains(&value.as_str()) => page.result = Some(value),
             "result" => return Err(bad(format!("`result` is none: use one of {}", replay::RESULTS.join(", ")))),
             "limit" => page.limit = limit(&value).map_err(|problem| bad(format!("`limit` {problem}")))?,
-            "cursor" => {
-                let after = value.parse().ok().filter(|after| *after >= 0);
-                page.after = after.ok_or_else(|| bad("`cursor` is no cursor: pass one that an earlier page gave"))?;
-            }
-            _ => return Err(bad("a parameter is not known: use result, limit, cursor")),
+            _ => page.after = number(&value)?,
         }
     }
     Ok(page)
+}
+
+/// Limit and cursor of a list whose cursors are numbers.
+pub(super) fn numbered_page(query: &str) -> Result<(u32, Option<i64>), Problem> {
+    let (limit, cursor) = plain_page(query)?;
+    Ok((limit, cursor.map(|cursor| number(&cursor)).transpose()?))
+}
+
+fn number(cursor: &str) -> Result<i64, Problem> {
+    let number = cursor.parse().ok().filter(|number| *number >= 0);
+    number.ok_or_else(|| bad("`cursor` is no cursor: pass one that an earlier page gave"))
 }
 
 /// The page of refused messages that the query string asks for.
 pub(super) fn refused_page(query: &str) -> Result<RefusedPage, Problem> {
     let mut page = RefusedPage { filter: Refused::default(), limit: LIMIT, cursor: None };
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        take_refused(&mut page, &name, &value).map_err(bad)?;
+    for (name, value) in parameters(query, &["reason", "since", "until", "limit", "cursor"], &[])? {
+        take_refused(&mut page, name, &value).map_err(|problem| bad(format!("`{name}` {problem}")))?;
     }
     Ok(page)
 }
 
 fn take_refused(page: &mut RefusedPage, name: &str, value: &str) -> Result<(), String> {
-    let wrong = |problem: String| format!("`{name}` {problem}");
     match name {
         "reason" => {
             let reason = RejectReason::parse(value);
-            page.filter.reason = Some(reason.ok_or_else(|| wrong(format!("is none: use one of {}", reasons())))?);
+            page.filter.reason = Some(reason.ok_or_else(|| format!("is none: use one of {}", reasons()))?);
         }
-        "since" => page.filter.since = Some(time(value).map_err(|problem| wrong(problem.into()))?),
-        "until" => page.filter.until = Some(time(value).map_err(|problem| wrong(problem.into()))?),
-        "limit" => page.limit = limit(value).map_err(wrong)?,
-        "cursor" => page.cursor = Some(value.to_owned()),
-        _ => return Err("a parameter is not known: use reason, since, until, limit, cursor".into()),
+        "since" => page.filter.since = Some(time(value)?),
+        "until" => page.filter.until = Some(time(value)?),
+        "limit" => page.limit = limit(value)?,
+        _ => page.cursor = Some(value.to_owned()),
     }
     Ok(())
 }
@@ -101,11 +112,10 @@ fn take_refused(page: &mut RefusedPage, name: &str, value: &str) -> Result<(), S
 /// Limit and cursor of a list without filters.
 pub(super) fn plain_page(query: &str) -> Result<(u32, Option<String>), Problem> {
     let (mut most, mut cursor) = (LIMIT, None);
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        match name.as_ref() {
+    for (name, value) in parameters(query, &["limit", "cursor"], &[])? {
+        match name {
             "limit" => most = limit(&value).map_err(|problem| bad(format!("`limit` {problem}")))?,
-            "cursor" => cursor = Some(value.into_owned()),
-            _ => return Err(bad("a parameter is not known: use limit, cursor")),
+            _ => cursor = Some(value),
         }
     }
     Ok((most, cursor))
@@ -118,7 +128,7 @@ pub(super) fn reasons() -> String {
 
 fn limit(value: &str) -> Result<u32, String> {
     let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or(format!("is no number of jobs: write 1 to {MAX_LIMIT}"))
+    limit.ok_or(format!("is no number of rows: write 1 to {MAX_LIMIT}"))
 }
 
 /// One word or several, separated by commas.
@@ -173,5 +183,15 @@ mod tests {
             assert!(page(query).is_err(), "{query}");
         }
         assert_eq!(page("").unwrap().limit, LIMIT);
+    }
+
+    #[test]
+    fn no_list_takes_a_parameter_twice_or_one_that_it_does_not_know() {
+        for query in ["limit=1&limit=2", "cursor=1&cursor=1", "sort=id", "cursor=%00"] {
+            assert!(page(query).is_err() && replay_page(query).is_err(), "{query}");
+            assert!(refused_page(query).is_err() && plain_page(query).is_err(), "{query}");
+        }
+        assert!(refused_page("reason=bad_json&reason=nul").is_err());
+        assert!(replay_page("result=sent&result=failed").is_err());
     }
 }

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use super::Api;
 use super::access::{Named, Operator};
 use super::body::{Body, Fields, invalid};
-use super::model::{Acting, Looking, Reason, Replay, ReplayBegun, ReplayJobPage, ReplayOrder};
+use super::model::{Acting, Looking, Reason, Replay, ReplayBegun, ReplayJobPage, ReplayOrder, ReplayPage};
 use super::port::{Filter, ReplayAsked, Steer};
 use super::tokens::Caller;
 use super::{query, rejections};
@@ -113,6 +113,28 @@ fn conditions(fields: &mut Fields) -> Result<Filter, Problem> {
         since: time("since", fields.text("since", MAX_TEXT)?)?,
         until: time("until", fields.text("until", MAX_TEXT)?)?,
     })
+}
+
+/// Replays, the newest first, and how far they are
+///
+/// Here you find one whose beginning was not answered.
+#[utoipa::path(get, path = "/replays", tag = "replays",
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "How many; 50 where it is left out"),
+        ("cursor" = Option<String>, Query, description = "Go on behind the page that gave this"),
+    ),
+    responses(
+        (status = 200, body = ReplayPage),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter is wrong"),
+        Looking,
+    ))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    _: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ReplayPage>, Problem> {
+    let (limit, cursor) = query::numbered_page(query.as_deref().unwrap_or_default())?;
+    Ok(Json(api.backend.replays(limit, cursor).await?))
 }
 
 /// A replay and how far it is

@@ -26,6 +26,7 @@ const MAX_MOBILE: usize = 32;
     responses(
         (status = 200, body = SuppressionPage),
         (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter is wrong"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "The token only looks"),
         Looking,
     ))]
 pub(super) async fn list(

@@ -30,6 +30,8 @@ async fn a_job_that_waits_is_withdrawn_and_one_that_was_sent_is_not() {
                  and reason = '客户退单' and target = '{\"jobs\": [\"later\"]}'";
     assert_eq!(stage.db.count(noted).await, 1);
     assert_eq!(stage.db.count("operations").await, 1, "what changed nothing is no operation");
+    let cancelled = [("account", "main"), ("state", "cancelled"), ("code", "none")];
+    stage.metric("jobs_finished_total", &cancelled, 1.0).await;
     stage.finish().await;
 }
 
@@ -48,6 +50,9 @@ async fn a_doubt_is_ended_either_way() {
     let sent = json!({"sent": true, "smsid": "17000000000000001", "reason": "ihuyi's console has it"});
     let (status, one) = api.post("token-of-alice", "/jobs/doubt-1/resolve", &sent).await;
     assert_eq!((status, &one["state"], &one["smsid"]), (200, &json!("accepted"), &json!("17000000000000001")));
+    let (status, problem) = api.post("token-of-alice", "/jobs/doubt-2/resolve", &sent).await;
+    assert_eq!(status, 409, "one message of ihuyi's is one job's");
+    assert!(problem["detail"].as_str().unwrap().contains("17000000000000001 is the smsid of job doubt-1"), "{problem}");
     let (status, two) = api.post("token-of-alice", "/jobs/doubt-2/resolve", &json!({"sent": true})).await;
     assert_eq!((status, &two["state"], &two["smsid"]), (200, &json!("accepted"), &json!(null)));
     assert_eq!(api.post("token-of-alice", "/jobs/doubt-3/resolve", &json!({"sent": false})).await.0, 200);
@@ -55,6 +60,10 @@ async fn a_doubt_is_ended_either_way() {
     assert_eq!(row.attempts, 2);
     assert_eq!(api.post("token-of-alice", "/jobs/doubt-1/resolve", &json!({"sent": false})).await.0, 409);
     assert_eq!(stage.db.count("operations where action = 'resolve' and actor = 'alice'").await, 3);
+    // Two by hand, without a code; one by the answer to its second request.
+    let accepted = |code| [("account", "main"), ("state", "accepted"), ("code", code)];
+    stage.metric("jobs_finished_total", &accepted("none"), 2.0).await;
+    stage.metric("jobs_finished_total", &accepted("2"), 1.0).await;
     let whole = api.get("token-of-bob", "/jobs/doubt-3").await.1;
     let outcomes: Vec<_> = whole["attempts"].as_array().unwrap().iter().map(|row| row["outcome"].clone()).collect();
     assert_eq!(outcomes, ["unknown", "accepted"]);
@@ -129,13 +138,16 @@ async fn many_are_withdrawn_or_resolved_by_filter_looked_at_first_and_noted_once
     let seen = api.post("token-of-alice", "/jobs/cancel", &json!({"filter": which, "dry_run": true})).await;
     let counts = json!({"dry_run": true, "matched": 700, "by_state": {"waiting": 700}, "changed": 0, "left": 700});
     assert_eq!(seen, (200, counts));
+    let searched = "operations where action = 'search' and via = 'api' and actor = 'alice' and count = 700
+         and target = '{\"mobile\": \"138****8001\"}'";
+    assert_eq!(stage.db.count(searched).await, 1, "a look by number is a search");
     let order = json!({"filter": {"id": ["job-1", "job-701", "nobody"]}});
     assert_eq!(api.post("token-of-alice", "/jobs/cancel", &order).await.1["changed"], 1);
     let done = api.post("token-of-alice", "/jobs/cancel", &json!({"filter": which, "reason": "模板有误"})).await.1;
     assert_eq!((&done["matched"], &done["changed"], &done["left"]), (&json!(699), &json!(699), &json!(0)));
     let noted = "operations where action = 'cancel' and via = 'api' and actor = 'alice' and count = 699
          and reason = '模板有误' and target ->> 'mobile' = '138****8001'";
-    assert_eq!((stage.db.count(noted).await, stage.db.count("operations").await), (1, 2));
+    assert_eq!((stage.db.count(noted).await, stage.db.count("operations").await), (1, 3));
     for (path, wrong) in [
         ("/jobs/cancel", json!({"filter": {"state": ["in_doubt"]}})),
         ("/jobs/resolve", json!({"filter": {"state": ["waiting"]}, "sent": true})),
@@ -147,6 +159,8 @@ async fn many_are_withdrawn_or_resolved_by_filter_looked_at_first_and_noted_once
     assert_eq!(api.post("token-of-alice", "/jobs/resolve", &sent).await.1["changed"], 2);
     let done = api.post("token-of-alice", "/jobs/resolve", &json!({"filter": which, "sent": false})).await.1;
     assert_eq!((&done["by_state"], &done["changed"]), (&json!({"in_doubt": 298}), &json!(298)));
+    let cancelled = [("account", "main"), ("state", "cancelled"), ("code", "none")];
+    stage.metric("jobs_finished_total", &cancelled, 700.0).await;
     stage.states("accepted 300, cancelled 700").await;
     assert_eq!(stage.gateway.submissions().len(), 298);
     stage.finish().await;

@@ -258,10 +258,36 @@ async fn what_came_of_each_job_is_listed_page_by_page() {
     );
     let failed = api.get("token-of-bob", &format!("{path}?result=failed")).await.1;
     assert_eq!((failed["jobs"].as_array().unwrap().len(), &failed["next_cursor"]), (1, &json!(null)));
-    for wrong in ["?result=sold", "?cursor=x", "?limit=0", "?state=failed"] {
+    for wrong in
+        ["?result=sold", "?cursor=x", "?limit=0", "?state=failed", "?limit=1&limit=2", "?result=sent&result=failed"]
+    {
         assert_eq!(api.get("token-of-bob", &format!("{path}{wrong}")).await.0, 400, "{wrong}");
     }
     assert_eq!(api.get("token-of-bob", "/replays/99/jobs").await.0, 404);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn replays_are_listed_the_newest_first_page_by_page() {
+    let stage = with_failures(3).await;
+    let api = Client::of(&stage);
+    for id in ["job-000", "job-001", "job-002"] {
+        let order = json!({"filter": {"id": [id]}, "reason": id});
+        assert_eq!(api.post("token-of-alice", "/replays", &order).await.0, 201);
+    }
+    for id in 1..=3 {
+        replay(&api, &json!(id), "done").await;
+    }
+    let (status, page) = api.get("token-of-bob", "/replays?limit=2").await;
+    let ids: Vec<_> = page["replays"].as_array().unwrap().iter().map(|row| row["id"].clone()).collect();
+    assert_eq!((status, ids, &page["next_cursor"]), (200, vec![json!(3), json!(2)], &json!("2")));
+    let last = &page["replays"][0];
+    assert_eq!((&last["reason"], &last["results"]), (&json!("job-002"), &json!({"accepted": 1})));
+    let page = api.get("token-of-bob", "/replays?limit=2&cursor=2").await.1;
+    assert_eq!((&page["replays"][0]["id"], &page["next_cursor"]), (&json!(1), &json!(null)));
+    for wrong in ["?limit=0", "?cursor=x", "?state=done", "?limit=1&limit=1"] {
+        assert_eq!(api.get("token-of-bob", &format!("/replays{wrong}")).await.0, 400, "{wrong}");
+    }
     stage.finish().await;
 }
 

@@ -141,6 +141,34 @@ async fn a_canary_that_is_refused_again_holds_the_others_back() {
 }
 
 #[tokio::test]
+async fn a_canary_of_messages_is_of_those_that_it_published() {
+    let mut stage = refused(4).await;
+    stage.db.execute("update rejections set body = 'no json' where id = 3").await;
+    let store = Store::new(&stage.db.url.clone().into(), 1, Duration::from_secs(1)).unwrap();
+    let by = Operator { actor: "test".into(), via: Via::Cli, reason: None };
+    let order = |ids: &[i64], canary| {
+        let choice = RetryChoice { ids: ids.into(), ..RetryChoice::default() };
+        RetryOrder { choice, rate: 1_000.0, canary }
+    };
+    let (first, _) = store.begin_retry(&by, &order(&[1, 2], 0)).await.unwrap().unwrap();
+    let (second, _) = store.begin_retry(&by, &order(&[1, 2, 3, 4], 1)).await.unwrap().unwrap();
+    store.control_replay(&by, second, Control::Pause).await.unwrap();
+    stage.start().await;
+    let api = Client::of(&stage);
+    replay(&api, &first.into(), "done").await;
+    store.control_replay(&by, second, Control::Resume).await.unwrap();
+    // The first two say nothing of the others; the third is refused again.
+    let held = eventually("the canary", async || {
+        let seen = api.get("token-of-bob", &format!("/replays/{second}")).await.1;
+        if seen["canary_state"] == "going" { Err(seen) } else { Ok(seen) }
+    })
+    .await;
+    assert_eq!((&held["state"], &held["canary_state"]), (&json!("paused"), &json!("failed")));
+    assert_eq!(held["results"], json!({"skipped": 2, "refused": 1, "pending": 1}));
+    stage.finish_with_backlog().await;
+}
+
+#[tokio::test]
 async fn two_retries_over_the_same_messages_publish_once() {
     let mut stage = refused(5).await;
     stage.start().await;

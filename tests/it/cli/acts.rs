@@ -44,6 +44,14 @@ fn doubts_are_resolved_one_or_many() {
     let told = on(db.url(), &["jobs", "resolve", "d2", "--sent", "--smsid", "17"]).ok();
     assert_eq!(told, "d2 is accepted\n");
     assert_eq!(on(db.url(), &["jobs", "show", "d2", "--json"]).json()["smsid"], "17");
+    db.execute("update jobs set state = 'in_doubt', wait_reason = null, due_at = null where id = 'd1'");
+    let other = on(db.url(), &["jobs", "resolve", "d1", "--sent", "--smsid", "17"]).run();
+    assert_eq!(
+        (other.code, other.stderr.contains("d1 stays in doubt: 17 is the smsid of job d2")),
+        (1, true),
+        "{other:?}"
+    );
+    assert_eq!(db.count("jobs where id = 'd1' and state = 'in_doubt'"), 1);
     for wrong in [
         &["d1"][..],
         &["d1", "--sent", "--not-sent"],
@@ -81,6 +89,12 @@ fn many_are_chosen_by_flags_looked_at_first_and_noted_once() {
     assert!(told.contains("  resolve as not sent by ") && told.contains("“outage”"), "{told}");
     let cancel = ["jobs", "cancel", "--mobile", "13800138009"];
     assert!(on(db.url(), &cancel).ok().contains("waiting   1200"));
+    let searched = "operations where action = 'search' and via = 'cli' and target = '{\"mobile\": \"138****8009\"}'";
+    assert_eq!(db.count(&format!("{searched} and count = 1200")), 1, "a look by number is a search");
+    on(db.url(), &["replay", "--mobile", "13800138009", "--dry-run"]).ok();
+    assert_eq!(db.count(&format!("{searched} and count = 0")), 1);
+    on(db.url(), &["replay", "--mobile", "13800138009"]).ok();
+    assert_eq!(db.count(&format!("{searched} and count = 0")), 2, "nothing was begun, and something was told");
     assert!(on(db.url(), &cancel).argument("--yes").ok().ends_with("changed   1200\n"));
     assert_eq!(
         db.count("operations where action = 'cancel' and count = 1200 and target ->> 'mobile' = '138****8009'"),
@@ -180,6 +194,20 @@ fn a_replay_is_looked_at_begun_and_steered() {
     );
     let seen = on(db.url(), &["replay", "--code", "4070", "--dry-run", "--json"]).json();
     assert_eq!((&seen["matched"], &seen["parts"], &seen["id"]), (&2.into(), &4.into(), &serde_json::Value::Null));
+    // With the signature, 65 characters are two parts.
+    db.execute("update jobs set content = repeat('x', 65) where id = 'd1'");
+    let seen = on(db.url(), &["replay", "--code", "4070", "--dry-run", "--json"]).json();
+    assert_eq!(seen["parts"], 4);
+    let short = [("DISPATCHER__ACCOUNTS__MAIN__SIGNATURE_LENGTH", "5")];
+    let run = on(db.url(), &["replay", "--code", "4070", "--dry-run", "--json"]);
+    assert_eq!(short.iter().fold(run, |run, (name, value)| run.env(name, value)).json()["parts"], 3);
+    let template =
+        "update jobs set content = null, template_id = 'long', variables = '[\"123\", \"好\"]' where id = 'd1'";
+    db.execute(template);
+    let run = on(db.url(), &["replay", "--code", "4070", "--dry-run", "--json"])
+        .env("DISPATCHER__TEMPLATES__LONG__ID", "77")
+        .env("DISPATCHER__TEMPLATES__LONG__TEXT", &format!("【变量】{}【变量】", "好".repeat(61)));
+    assert_eq!(run.json()["parts"], 4, "61, 3 and 1, and the signature");
     let told = on(db.url(), &["replay", "--code", "4070", "--dry-run"]).ok();
     assert!(told.contains("4070 签名格式不正确") && told.contains("nothing was changed"), "{told}");
     let flags = ["replay", "--ids-file", "-", "--rate", "1/s", "--reason", "签名已报备"];

@@ -62,6 +62,8 @@ fn wrong_usage_exits_2() {
         &["simulate", "--listen", "127.0.0.1:0", "--api-key-file", "/nonexistent/key"],
         &["rejections", "retry"],
         &["rejections", "retry", "1", "--rate", "fast"],
+        &["rejections", "retry", "1", "--canary", "100001"],
+        &["replay", "--code", "4070", "--canary", "100001"],
     ] {
         let ended = dispatcher(arguments).run();
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}: {ended:?}");

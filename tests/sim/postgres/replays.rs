@@ -27,6 +27,7 @@ pub struct ReplayedRow {
     pub job: String,
     pub from: State,
     pub requests: u32,
+    pub changed_at: Timestamp,
     pub result: &'static str,
     pub at: Option<Timestamp>,
 }
@@ -46,15 +47,16 @@ impl ReplayRow {
         counts
     }
 
-    /// What it may send as long as its canary is going.
+    /// How far it may go: as long as its canary is going, so far that as many go as belong to it.
     pub fn open(&self) -> usize {
-        if self.canary_state == "going" { self.canary.min(self.jobs.len()) } else { self.jobs.len() }
+        let skipped = self.jobs.iter().filter(|row| row.result == "skipped").count();
+        if self.canary_state == "going" { (self.canary + skipped).min(self.jobs.len()) } else { self.jobs.len() }
     }
 }
 
 /// Results that a canary may have.
 pub fn passes(result: &str) -> bool {
-    matches!(result, "skipped" | "accepted" | "delivered")
+    matches!(result, "accepted" | "delivered")
 }
 
 impl Tables {
@@ -75,7 +77,7 @@ impl Tables {
             .into_iter()
             .map(|row| {
                 let (job, from, requests) = (row.job.id.clone(), row.state, row.requests);
-                ReplayedRow { job, from, requests, result: "pending", at: None }
+                ReplayedRow { job, from, requests, changed_at: row.updated_at, result: "pending", at: None }
             })
             .collect();
         if jobs.is_empty() {
@@ -119,7 +121,9 @@ impl Tables {
         let (mut picked, mut moved) = (false, 0);
         for row in replay.jobs[..open].iter_mut().filter(|row| row.result == "pending").take(quota) {
             picked = true;
-            let there = |job: &&mut super::JobRow| job.state == row.from && job.requests == row.requests;
+            let there = |job: &&mut super::JobRow| {
+                job.state == row.from && job.requests == row.requests && job.updated_at == row.changed_at
+            };
             let found = self.jobs.get_mut(&row.job).filter(there);
             (row.result, row.at) = (if found.is_some() { "sent" } else { "skipped" }, Some(now));
             let Some(job) = found else { continue };
@@ -161,9 +165,9 @@ impl Tables {
         if replay.canary_state != "going" {
             return false;
         }
-        let canary = &replay.jobs[..replay.canary.min(replay.jobs.len())];
+        let canary = &replay.jobs[..replay.open()];
         let open = canary.iter().any(|row| matches!(row.result, "pending" | "sent"));
-        let bad = canary.iter().any(|row| !matches!(row.result, "pending" | "sent") && !passes(row.result));
+        let bad = canary.iter().any(|row| row.went() && row.result != "sent" && !passes(row.result));
         if bad {
             (replay.canary_state, replay.state) = ("failed", "paused");
             self.seen.insert("canary failed");

@@ -130,7 +130,7 @@ impl Store {
                  select r.position, case
                      when exists (
                          select from rejections x
-                         where x.properties -> 'headers' ->> 'x-dispatcher-rejection' = r.rejection_id::text
+                         where left(x.properties -> 'headers' ->> 'x-dispatcher-rejection', 20) = r.rejection_id::text
                            and x.properties -> 'headers' ->> 'x-dispatcher-rejection' is not null
                            and x.received_at >= r.at) then 'refused'
                      when exists (select from jobs j where j.id = r.job_id and j.digest = r.digest) then 'taken'

@@ -1,5 +1,6 @@
 //! What Postgres makes of a job before it goes: its claim, its parking, or a refusal.
 
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::batch::Refused;
@@ -53,7 +54,7 @@ impl Desk {
         };
         let admitted = self.admissions.commit(row).await?;
         if admitted != Admitted::Conflict {
-            self.recent.insert(parcel.key);
+            self.recent.insert(parcel.key, Instant::now());
         }
         match admitted {
             Admitted::Claimed(claim) => return Ok(Asked::Claimed(claim)),

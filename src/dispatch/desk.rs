@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batcher;
@@ -150,7 +151,7 @@ impl Desk {
             wires: settings.accounts.iter().map(|a| Semaphore::new(a.pace.max_in_flight as usize)).collect(),
             departures: settings.accounts.iter().map(|_| Mutex::new(())).collect(),
             parts: settings.accounts.iter().map(|_| AtomicU64::new(0)).collect(),
-            recent: Recent::default(),
+            recent: Recent::new(settings.retention, Instant::now()),
             announced,
             notices,
             tasks: TaskTracker::new(),

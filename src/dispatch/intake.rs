@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tracing::{Instrument, info_span};
 
 use super::deliver::{Delivered, Parcel, Start};
@@ -51,7 +52,7 @@ impl Intake for Reception {
 impl Reception {
     fn receive(&self, job: Job, arrival: Arrival) {
         let key = recent::key(&job);
-        if arrival.released.is_none() && self.desk.recent.contains(&key) {
+        if arrival.released.is_none() && self.desk.recent.contains(&key, Instant::now()) {
             self.desk.note_repeat(arrival.redelivered);
             return arrival.delivery.ack();
         }

@@ -57,10 +57,12 @@ impl Reception {
             return arrival.delivery.ack();
         }
         let now = self.desk.now();
-        let account = self.route(&job.account, arrival.bound);
+        let known = self.at_once(&job, now);
+        // What goes on waiting waits with its own account: when its time comes, a pause may be over.
+        let account = self.route(&job.account, arrival.bound || known.is_some());
         let (seq, standing) = self.place(&job, &arrival);
         let keep = arrival.returns >= WEARY;
-        let start = match self.at_once(&job, now) {
+        let start = match known {
             Some(entry) => {
                 if standing == Standing::Released {
                     self.pace.act(|pacer, _| pacer.returned(account, job.mobile, job.priority, seq));
@@ -127,8 +129,8 @@ impl Reception {
         Start::Turn(ticket, turn)
     }
 
-    /// The account that sends: the job's own, or the first in its chain of fallbacks that may send. One
-    /// whose own account may have taken it waits for that.
+    /// The account that sends: the job's own, or the first in its chain of fallbacks that may send. One that is
+    /// `bound` stays with its own, which may have taken it.
     fn route(&self, name: &str, bound: bool) -> usize {
         let own = self.desk.settings.account(name).unwrap_or_default();
         if bound {

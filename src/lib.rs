@@ -168,6 +168,9 @@
 //! but for `not_before`, which means the wall clock. A step either way has paused accounts probed at once: it
 //! may have been the clock that their passwords were refused for.
 //!
+//! A duty that ends by itself, by a bug, ends its session, which begins anew. Without one of the tasks that run the
+//! batches nothing can be committed: the process ends, and leaves its messages to the broker, which counts how often.
+//!
 //! With Postgres away, batches wait and try again, no request leaves without its claim, and no message is
 //! acknowledged. With RabbitMQ away, the session ends; attempts under way are still recorded, because they
 //! belong to the [`Desk`](dispatch::Desk) and not to the session. A read-only or full Postgres is one that

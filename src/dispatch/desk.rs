@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -166,6 +167,11 @@ impl Desk {
             health,
         };
         (Arc::new(desk), Notices { sent, under_way: None })
+    }
+
+    /// The tasks that run the batches.
+    pub(super) fn batches(&self) -> [AbortHandle; 4] {
+        [self.admissions.task(), self.readmissions.task(), self.records.task(), self.refusals.task()]
     }
 
     /// The wall clock.

@@ -12,6 +12,7 @@ use super::batch::Batcher;
 use super::health::Health;
 use super::metrics::Metrics;
 use super::ports::*;
+use super::probes::Probes;
 use super::recent::Recent;
 use super::settings::Settings;
 use super::trace::Tracer;
@@ -105,6 +106,7 @@ pub struct Desk {
     /// Message parts that were accepted since the start, an account each.
     pub(super) parts: Vec<AtomicU64>,
     pub(super) recent: Recent,
+    pub(super) probes: Probes,
     /// A hint that there may be events to publish.
     pub(super) announced: Arc<Notify>,
     notices: mpsc::UnboundedSender<Notice>,
@@ -152,6 +154,7 @@ impl Desk {
             wires: settings.accounts.iter().map(|a| Semaphore::new(a.pace.max_in_flight as usize)).collect(),
             departures: settings.accounts.iter().map(|_| Mutex::new(())).collect(),
             parts: settings.accounts.iter().map(|_| AtomicU64::new(0)).collect(),
+            probes: Probes::default(),
             recent: Recent::new(settings.retention, Instant::now()),
             announced,
             notices,

@@ -94,9 +94,9 @@
 //! One outcome needs another attempt at once: an expired dynamic password. It begins again at the claim,
 //! past the limiter of its number.
 //!
-//! What waits in Postgres comes back by the release duty (`dispatch/duties/release.rs`): rows that are due,
-//! or for which their account has room, become `queued` and are published again with their place in the
-//! order of arrival. They take the same path; only their claim is an update. What waited for the morning or for
+//! What waits in Postgres comes back by the release duty (`dispatch/duties/release.rs`): rows that are due, of each
+//! priority by itself, or for which their account has room, become `queued` and are published again with their place
+//! in the order of arrival. They take the same path; only their claim is an update. What waited for the morning or for
 //! its number's window first joins the line for its account's room, since so many may be due at once.
 //!
 //! What others are to be told of a change is written to table `events` by the statement that makes the

@@ -81,7 +81,7 @@
 //!    all that it may get over an hour or a day is [held](domain::pace::Pacer::held), a bulk job to a number
 //!    that wants none fails. Quiet hours are asked before, from the clock ([`domain::quiet`]).
 //! 3. [depart](dispatch::Desk::depart): take a place on the wire (`max_in_flight`) and the account's token.
-//!    A claim that has grown old meanwhile, or a job that has expired, stays.
+//!    A claim that has grown old meanwhile, or whose session has ended, stays, and so does a job that has expired.
 //! 4. [submit](dispatch::Desk::submit): [`Client::submit`](gateway::Client::submit) signs with the present
 //!    time and sends once. Nothing below it tries twice; a latch in the request's body
 //!    (`gateway/latch.rs`) tells "certainly not sent" from "may have been sent".

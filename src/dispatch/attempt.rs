@@ -99,6 +99,10 @@ impl Desk {
             pace.until(at).await;
         }
         drop(turn);
+        // Another process may serve the shard by now. A session that drains ends first, too; what is claimed may go.
+        if pace.has_ended() && !self.is_draining() {
+            return Err("its session has ended");
+        }
         if attempt.claimed.elapsed() > FRESH {
             return Err("the claim was committed too slowly");
         }

@@ -134,8 +134,8 @@ impl App {
         let watch_tokens = tokio::spawn(async move { tokens.watch().await });
         let serve = |listener, closed| web::serve(listener, shown, api, closed);
         let admin = Listening::start("admin.listen", config.admin.listen, serve).await?;
-        let callbacks = listen_for_callbacks(config, &store, &metrics, &health).await?;
         let vital = Vital::default();
+        let callbacks = listen_for_callbacks(config, &store, &metrics, &health, &vital).await?;
         vital.add(admin.task.abort_handle());
         let beat = systemd::beat(vital.clone(), status_line(health.clone(), metrics.clone()));
         postgres::prepare(config, &store, migrate, &health).await?;
@@ -149,9 +149,7 @@ impl App {
         let mut ports = parts::ports(config, &store, publisher.clone(), announcer.clone(), gateway);
         ports.tracer = tracer.clone().map(|tracer| tracer as Arc<dyn Tracer>);
         let shard = Shard::start(parts::settings(config, tempo), ports.clone(), metrics.clone(), health.clone());
-        for task in [watch.abort_handle(), count.abort_handle(), shard.abort_handle()] {
-            vital.add(task);
-        }
+        [watch.abort_handle(), count.abort_handle()].into_iter().chain(shard.vital()).for_each(|task| vital.add(task));
         let config = config.clone();
         Ok(App {
             config,
@@ -196,7 +194,7 @@ impl App {
         let gateway = parts::gateway(&config)?;
         telemetry::logging::set_level(&config.log.level)?;
         if let Some(shard) = self.shard.take() {
-            self.vital.remove(&shard.abort_handle());
+            shard.vital().iter().for_each(|task| self.vital.remove(task));
             shard.stop().await;
         }
         let store = Arc::new(self.store.with_lease(parts::lease(&config)).with_limits(config.limits.windows));
@@ -212,7 +210,7 @@ impl App {
         self.api_backend.reload(&config);
         let settings = parts::settings(&config, self.tempo);
         let shard = Shard::start(settings, self.ports.clone(), self.metrics.clone(), self.health.clone());
-        self.vital.add(shard.abort_handle());
+        shard.vital().into_iter().for_each(|task| self.vital.add(task));
         self.shard = Some(shard);
         self.config = config;
         Ok(changed)
@@ -309,10 +307,12 @@ async fn listen_for_callbacks(
     store: &Store,
     metrics: &Metrics,
     health: &Arc<Health>,
+    vital: &Vital,
 ) -> anyhow::Result<Option<Listening>> {
     let Some(secret) = config.callbacks.secret.clone() else { return Ok(None) };
     let opt_out = OptOut::new(config.callbacks.opt_out.clone());
     let inbox = Inbox::start(Arc::new(store.clone()), metrics.clone(), health.clone(), opt_out);
+    inbox.vital().into_iter().for_each(|task| vital.add(task));
     let callbacks = Callbacks::new(inbox, secret, config.callbacks.allow.clone());
     let serve = |listener, closed| web::serve_callbacks(listener, callbacks, closed);
     Ok(Some(Listening::start("callbacks.listen", config.callbacks.listen, serve).await?))

@@ -81,7 +81,7 @@
 //!    all that it may get over an hour or a day is [held](domain::pace::Pacer::held), a bulk job to a number
 //!    that wants none fails. Quiet hours are asked before, from the clock ([`domain::quiet`]).
 //! 3. [depart](dispatch::Desk::depart): take a place on the wire (`max_in_flight`) and the account's token.
-//!    A claim that has grown old meanwhile, or a job that has expired, stays.
+//!    A claim that has grown old meanwhile, or whose session has ended, stays, and so does a job that has expired.
 //! 4. [submit](dispatch::Desk::submit): [`Client::submit`](gateway::Client::submit) signs with the present
 //!    time and sends once. Nothing below it tries twice; a latch in the request's body
 //!    (`gateway/latch.rs`) tells "certainly not sent" from "may have been sent".
@@ -94,9 +94,9 @@
 //! One outcome needs another attempt at once: an expired dynamic password. It begins again at the claim,
 //! past the limiter of its number.
 //!
-//! What waits in Postgres comes back by the release duty (`dispatch/duties/release.rs`): rows that are due,
-//! or for which their account has room, become `queued` and are published again with their place in the
-//! order of arrival. They take the same path; only their claim is an update. What waited for the morning or for
+//! What waits in Postgres comes back by the release duty (`dispatch/duties/release.rs`): rows that are due, of each
+//! priority by itself, or for which their account has room, become `queued` and are published again with their place
+//! in the order of arrival. They take the same path; only their claim is an update. What waited for the morning or for
 //! its number's window first joins the line for its account's room, since so many may be due at once.
 //!
 //! What others are to be told of a change is written to table `events` by the statement that makes the
@@ -170,6 +170,9 @@
 //! the wall clock; when somebody puts that back, a duty (`dispatch/duties/clock.rs`) moves those times with it,
 //! but for `not_before`, which means the wall clock. A step either way has paused accounts probed at once: it
 //! may have been the clock that their passwords were refused for.
+//!
+//! A duty that ends by itself, by a bug, ends its session, which begins anew. Without one of the tasks that run the
+//! batches nothing can be committed: the process ends, and leaves its messages to the broker, which counts how often.
 //!
 //! With Postgres away, batches wait and try again, no request leaves without its claim, and no message is
 //! acknowledged. With RabbitMQ away, the session ends; attempts under way are still recorded, because they

@@ -151,33 +151,35 @@ impl JobPublisher {
         Ok(taken)
     }
 
+    /// Here as well: one queue that is full must not keep what goes to the others.
     async fn publish_all<M: Borrow<Message>>(&self, messages: impl Iterator<Item = M>) -> Result<(), PublishError> {
         let mut turn = self.outlet.turn().await.map_err(publish_error)?;
         let mut messages = messages.peekable();
+        let mut verdicts = Vec::new();
         while messages.peek().is_some() {
             let window: Vec<M> = messages.by_ref().take(WINDOW).collect();
             let outgoing = window.iter().map(|message| message.borrow().outgoing(&self.exchange));
-            if let Err(error) = all_taken(turn.window(outgoing).await) {
-                turn.abandon().await;
-                return Err(error);
+            match turn.window(outgoing).await {
+                Ok(of_window) => verdicts.extend(of_window),
+                Err(error) => {
+                    turn.abandon().await;
+                    return Err(publish_error(error));
+                }
             }
         }
         turn.end();
-        Ok(())
+        all_taken(&verdicts)
     }
 }
 
-fn all_taken(verdicts: Result<Vec<Verdict>, BrokerError>) -> Result<(), PublishError> {
-    for verdict in verdicts.map_err(publish_error)? {
-        match verdict {
-            Verdict::Taken => {}
-            Verdict::Unroutable => return Err(PublishError("no queue takes it".into())),
-            Verdict::Refused => {
-                return Err(PublishError("the broker refused it: a queue is full or has no leader".into()));
-            }
-        }
+fn all_taken(verdicts: &[Verdict]) -> Result<(), PublishError> {
+    let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+    let (unroutable, refused, all) = (count(Verdict::Unroutable), count(Verdict::Refused), verdicts.len());
+    match (unroutable, refused) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(PublishError(format!("{refused} of {all} were refused: a queue is full or has no leader"))),
+        (_, _) => Err(PublishError(format!("no queue takes {unroutable} of {all}"))),
     }
-    Ok(())
 }
 
 impl Publisher for JobPublisher {

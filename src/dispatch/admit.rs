@@ -1,12 +1,13 @@
 //! What Postgres makes of a job before it goes: its claim, its parking, or a refusal.
 
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::batch::Refused;
 use super::deliver::{Delivered, Parcel};
 use super::desk::Desk;
 use super::ports::*;
-use crate::domain::job::{State, Timestamp};
+use crate::domain::job::{State, Timestamp, WaitReason};
 use crate::domain::message::{RejectReason, Rejection};
 
 /// What came of asking for a job's claim.
@@ -23,6 +24,9 @@ pub(super) enum Asked {
     /// the same release was first, and waits again.
     NotStored { first_waits: bool },
 }
+
+/// A job that cannot be read is looked at again after this long: somebody may have mended it.
+const UNREADABLE: chrono::Duration = chrono::Duration::minutes(10);
 
 impl Desk {
     /// Commits the claim, or what else is to become of the job.
@@ -56,7 +60,7 @@ impl Desk {
         };
         let admitted = self.admissions.commit(row).await?;
         if admitted != Admitted::Conflict {
-            self.recent.insert(parcel.key);
+            self.recent.insert(parcel.key, Instant::now());
         }
         match admitted {
             Admitted::Claimed(claim) => return Ok(Asked::Claimed(claim)),
@@ -109,6 +113,24 @@ impl Desk {
         self.refusals.commit(refusal).await?;
         self.metrics.rejected.with_label_values(&[reason.as_str()]).inc();
         Ok(())
+    }
+
+    /// A released job that is none any more waits again. Where its account is not configured nothing makes room for it
+    /// until it is; with an account that is, it would come out at once, before all others, over and over.
+    /// Where Postgres does not know the job, the message is all that is left of it: it is kept.
+    pub(super) async fn put_back(&self, id: String, refusal: Refusal) -> Delivered {
+        let entry = match refusal.rejection.reason {
+            RejectReason::UnknownAccount => {
+                Entry::Wait { reason: WaitReason::AccountPaused, due_at: None, on_room: true }
+            }
+            _ => Entry::Wait { reason: WaitReason::Retry, due_at: Some(self.now() + UNREADABLE), on_room: false },
+        };
+        let row = Readmission { id, account: None, to: None, claim_id: self.next_claim(), from: From::Queued, entry };
+        match self.readmissions.commit(row).await {
+            Ok(Readmitted::Missing) => self.refuse(refusal).await,
+            Ok(_) => Delivered::Settled,
+            Err(_) => Delivered::Unsettled,
+        }
     }
 
     fn note_entry(&self, parcel: &Parcel, entry: Entry) {

@@ -108,6 +108,10 @@ impl Desk {
 
     /// What may have changed since the claim.
     fn may_leave(&self, attempt: &Attempt<'_>) -> Result<(), &'static str> {
+        // Another process may serve the shard by now. A session that drains ends first, too; what is claimed may go.
+        if attempt.parcel.pace.has_ended() && !self.is_draining() {
+            return Err("its session has ended");
+        }
         if attempt.claimed.elapsed() > FRESH {
             return Err("the claim was committed too slowly");
         }

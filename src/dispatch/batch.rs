@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
@@ -29,6 +29,7 @@ type Waiter<O> = oneshot::Sender<Result<O, Refused>>;
 /// One kind of statement, in batches.
 pub struct Batcher<I, O> {
     rows: mpsc::UnboundedSender<(I, Waiter<O>)>,
+    task: AbortHandle,
 }
 
 /// Runs a batch: one answer a row, in order.
@@ -43,17 +44,27 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
     /// Starts the task that runs the batches; it ends when the batcher is dropped and all is done.
     pub fn start(statement: &'static str, metrics: Metrics, health: Arc<Health>, run: impl Run<I, O>) -> Self {
         let (rows, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(work(Worker { statement, metrics, health, run }, receiver));
-        Batcher { rows }
+        let task = tokio::spawn(work(Worker { statement, metrics, health, run }, receiver)).abort_handle();
+        Batcher { rows, task }
+    }
+
+    /// The task that runs the batches. When it ends while somebody could still commit, it has panicked, and the process
+    /// must end.
+    pub fn task(&self) -> AbortHandle {
+        self.task.clone()
     }
 
     /// Commits `row` with whatever else is there; waits as long as Postgres is away. The number of
-    /// rows that wait is bounded by the messages in memory.
+    /// rows that wait is bounded by the messages in memory. Once [`Batcher::task`] has ended there is no answer any
+    /// more: nobody refused the row, and its message must be left as it is.
     pub async fn commit(&self, row: I) -> Result<O, Refused> {
         let (answer, answered) = oneshot::channel();
-        let gone = || Refused("the batch task has ended".into());
-        self.rows.send((row, answer)).map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        // What cannot be sent is dropped, and with it the promise of an answer.
+        let _ = self.rows.send((row, answer));
+        match answered.await {
+            Ok(outcome) => outcome,
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -121,7 +132,13 @@ where
         let (was_empty, space) = (gathered.is_empty(), MAX_ROWS - gathered.len());
         tokio::select! {
             biased;
-            Some(_) = running.join_next(), if !running.is_empty() => rhythm.running -= 1,
+            Some(ended) = running.join_next(), if !running.is_empty() => {
+                rhythm.running -= 1;
+                // Nobody can tell which row it was: the process ends, and the broker counts who was there each time.
+                if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+                    std::panic::resume_unwind(panic);
+                }
+            }
             // All that is there already joins the batch before it begins.
             rows = receiver.recv_many(&mut gathered, space), if open && space > 0 => {
                 open = rows > 0;
@@ -264,6 +281,27 @@ mod tests {
         });
         assert_eq!(batcher.commit(7_u32).await.unwrap(), 7_u32);
         assert_eq!(tries.load(Ordering::SeqCst), 6);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_panics_ends_its_task_and_answers_nobody() {
+        let batcher = Batcher::start("test", Metrics::new(), Arc::default(), |rows: Arc<Vec<u32>>| {
+            Box::pin(async move { if rows.contains(&13) { panic!("as a bug would") } else { Ok(rows.to_vec()) } })
+                as Boxed<'static, _>
+        });
+        assert_eq!(batcher.commit(7).await.unwrap(), 7_u32);
+        for row in [13, 7] {
+            let ended = async {
+                while !batcher.task().is_finished() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                answer = batcher.commit(row) => panic!("{answer:?}"),
+                () = ended => {}
+            }
+        }
     }
 
     #[tokio::test]

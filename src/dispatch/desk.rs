@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batcher;
 use super::health::Health;
 use super::metrics::Metrics;
 use super::ports::*;
+use super::probes::Probes;
 use super::recent::Recent;
 use super::settings::Settings;
 use super::trace::Tracer;
@@ -103,6 +106,7 @@ pub struct Desk {
     /// Message parts that were accepted since the start, an account each.
     pub(super) parts: Vec<AtomicU64>,
     pub(super) recent: Recent,
+    pub(super) probes: Probes,
     /// A hint that there may be events to publish.
     pub(super) announced: Arc<Notify>,
     notices: mpsc::UnboundedSender<Notice>,
@@ -150,7 +154,8 @@ impl Desk {
             wires: settings.accounts.iter().map(|a| Semaphore::new(a.pace.max_in_flight as usize)).collect(),
             departures: settings.accounts.iter().map(|_| Mutex::new(())).collect(),
             parts: settings.accounts.iter().map(|_| AtomicU64::new(0)).collect(),
-            recent: Recent::default(),
+            probes: Probes::default(),
+            recent: Recent::new(settings.retention, Instant::now()),
             announced,
             notices,
             tasks: TaskTracker::new(),
@@ -165,6 +170,11 @@ impl Desk {
             health,
         };
         (Arc::new(desk), Notices { sent, under_way: None })
+    }
+
+    /// The tasks that run the batches.
+    pub(super) fn batches(&self) -> [AbortHandle; 4] {
+        [self.admissions.task(), self.readmissions.task(), self.records.task(), self.refusals.task()]
     }
 
     /// The wall clock.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -90,6 +91,11 @@ impl Inbox {
             room: Arc::new(Semaphore::new(ROOM)),
             opt_out,
         }
+    }
+
+    /// The tasks without which it takes nothing.
+    pub fn vital(&self) -> [AbortHandle; 3] {
+        [self.receipts.task(), self.replies.task(), self.reviews.task()]
     }
 
     /// Commits a receipt, or finds that it is known.

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tracing::{Instrument, info_span};
 
 use super::deliver::{Delivered, Parcel, Start};
 use super::desk::Desk;
 use super::pacer::Pace;
-use super::ports::{Arrival, Entry, Intake, Readmission, Readmitted, Refusal, Settle};
+use super::ports::{Arrival, Entry, Intake, Refusal, Settle};
 use super::recent;
-use crate::domain::job::{Job, Timestamp, WaitReason};
+use crate::domain::job::{Job, Priority, Timestamp, WaitReason};
 use crate::domain::message::{self, Rejection};
+use crate::domain::mobile::Mobile;
 use crate::domain::pace::{Mode, Request, Standing};
 use crate::domain::trace::TraceParent;
 
@@ -40,10 +42,10 @@ impl Intake for Reception {
         }
         self.desk.metrics.received.with_label_values(&[arrival.priority.as_str()]).inc();
         let decode = if arrival.released.is_some() { message::decode_released } else { message::decode };
-        match decode(&arrival.body, &arrival.properties, &self.desk.settings.rules) {
-            Ok(job) => self.receive(job, arrival),
-            Err(rejection) if arrival.released.is_some() => self.shelve(rejection, arrival),
-            Err(rejection) => self.refuse(rejection, arrival),
+        match (decode(&arrival.body, &arrival.properties, &self.desk.settings.rules), arrival.released) {
+            (Ok(job), _) => self.receive(job, arrival),
+            (Err(rejection), Some(seq)) => self.put_back(rejection, arrival, seq),
+            (Err(rejection), None) => self.refuse(rejection, arrival),
         }
     }
 }
@@ -51,15 +53,17 @@ impl Intake for Reception {
 impl Reception {
     fn receive(&self, job: Job, arrival: Arrival) {
         let key = recent::key(&job);
-        if arrival.released.is_none() && self.desk.recent.contains(&key) {
+        if arrival.released.is_none() && self.desk.recent.contains(&key, Instant::now()) {
             self.desk.note_repeat(arrival.redelivered);
             return arrival.delivery.ack();
         }
         let now = self.desk.now();
-        let account = self.route(&job.account, arrival.bound);
+        let known = self.at_once(&job, now);
+        // What goes on waiting waits with its own account: when its time comes, a pause may be over.
+        let account = self.route(&job.account, arrival.bound || known.is_some());
         let (seq, standing) = self.place(&job, &arrival);
         let keep = arrival.returns >= WEARY;
-        let start = match self.at_once(&job, now) {
+        let start = match known {
             Some(entry) => {
                 if standing == Standing::Released {
                     self.pace.act(|pacer, _| pacer.returned(account, job.mobile, job.priority, seq));
@@ -126,8 +130,8 @@ impl Reception {
         Start::Turn(ticket, turn)
     }
 
-    /// The account that sends: the job's own, or the first in its chain of fallbacks that may send. One
-    /// whose own account may have taken it waits for that.
+    /// The account that sends: the job's own, or the first in its chain of fallbacks that may send. One that is
+    /// `bound` stays with its own, which may have taken it.
     fn route(&self, name: &str, bound: bool) -> usize {
         let own = self.desk.settings.account(name).unwrap_or_default();
         if bound {
@@ -147,31 +151,30 @@ impl Reception {
         });
     }
 
-    /// A released job that the configuration no longer allows, such as one of an account that was
-    /// removed: it waits for its account. It is no publisher's mistake.
-    fn shelve(&self, rejection: Rejection, arrival: Arrival) {
+    /// A released job that is none any more, such as one of an account that was removed, waits again. It is no
+    /// publisher's mistake.
+    fn put_back(&self, rejection: Rejection, arrival: Arrival, seq: i64) {
         let Some(id) = arrival.properties.message_id.clone() else { return self.refuse(rejection, arrival) };
         tracing::warn!(job = id, problem = rejection.detail, "a parked job does not fit the configuration and waits");
+        self.is_back(&arrival, seq);
         let desk = self.desk.clone();
         self.desk.tasks.spawn(async move {
             let Arrival { body, delivery, .. } = arrival;
             let refusal = Refusal { rejection, body: body.into(), properties: delivery.describe() };
-            settle(desk.shelve(id, refusal).await, &*delivery);
+            settle(desk.put_back(id, refusal).await, &*delivery);
         });
     }
-}
 
-impl Desk {
-    /// Where Postgres does not know the job, the message is all that is left of it: it is kept.
-    async fn shelve(&self, id: String, refusal: Refusal) -> Delivered {
-        let from = super::ports::From::Queued;
-        let entry = Entry::Wait { reason: WaitReason::AccountPaused, due_at: None, on_room: true };
-        let row = Readmission { id, account: None, to: None, claim_id: self.next_claim(), from, entry };
-        match self.readmissions.commit(row).await {
-            Ok(Readmitted::Missing) => self.refuse(refusal).await,
-            Ok(_) => Delivered::Settled,
-            Err(_) => Delivered::Unsettled,
-        }
+    /// The pacer waits for what was released, whatever has become of it: its message says enough.
+    fn is_back(&self, arrival: &Arrival, seq: i64) {
+        let key = &arrival.properties.routing_key;
+        let Some(mobile) = key.split('.').nth(1).and_then(|number| Mobile::parse_any(number).ok()) else { return };
+        let priority = Priority::of_routing_key(key);
+        let account = message::account_named(&arrival.body).and_then(|name| self.desk.settings.account(&name));
+        self.pace.act(|pacer, _| match account {
+            Some(account) => pacer.returned(account, mobile, priority, seq),
+            None => pacer.not_parked(mobile, priority, seq),
+        });
     }
 }
 

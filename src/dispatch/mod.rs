@@ -14,6 +14,7 @@ mod intake;
 pub mod metrics;
 pub mod pacer;
 pub mod ports;
+mod probes;
 mod recent;
 pub mod reconnect;
 pub mod settings;

@@ -42,9 +42,11 @@ impl Shard {
         Shard { desk, stop, supervisor }
     }
 
-    /// Tells whether its supervisor still runs.
-    pub fn abort_handle(&self) -> AbortHandle {
-        self.supervisor.abort_handle()
+    /// The tasks without which it does nothing useful, until it is stopped.
+    pub fn vital(&self) -> Vec<AbortHandle> {
+        let mut tasks = vec![self.supervisor.abort_handle()];
+        tasks.extend(self.desk.batches());
+        tasks
     }
 
     /// Takes no new attempt, lets what is on the wire finish until the drain timeout, hands the
@@ -117,11 +119,12 @@ async fn serve(desk: &Arc<Desk>, notices: &Arc<Mutex<Notices>>, mut stop: watch:
     let reason = match open(desk).await {
         Ok((pace, mut session)) => {
             desk.enter_session(true);
-            let duties = Duties::start(desk, &pace, notices.clone());
+            let mut duties = Duties::start(desk, &pace, notices.clone());
             let ended = tokio::select! {
                 biased;
                 reason = session.ended() => Some(reason),
                 reason = held.lost() => Some(reason),
+                reason = duties.ended() => Some(reason),
                 _ = stop.wait_for(|stop| *stop) => None,
             };
             if ended.is_none() {

@@ -131,11 +131,14 @@ impl Checks {
 /// The job in a message, or why it is none. A job whose `expires_at` has passed is valid: it will
 /// be recorded as expired.
 pub fn decode(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Job, Rejection> {
-    read(body, properties, rules, rules.checks, Some(&rules.templates))
+    let job = read(body, properties, rules, rules.checks, Some(&rules.templates))?;
+    check_window(&job)?;
+    Ok(job)
 }
 
-/// The job in the message of one that was released: what ihuyi would refuse was judged when it came
-/// first, and stricter rules since then must not hold it back for ever.
+/// The job in the message of one that was released: it was judged when it came first, and stricter rules since then
+/// must not hold it back for ever. Nor is its window judged: a replay gives it another `expires_at`, which may come
+/// before its `not_before`. Then it waits, and expires.
 pub fn decode_released(body: &[u8], properties: &Properties, rules: &Rules) -> Result<Job, Rejection> {
     read(body, properties, rules, Checks::NONE, None)
 }
@@ -165,12 +168,26 @@ fn read(
         traceparent: properties.traceparent.as_ref().filter(|text| is_traceparent(text)).cloned(),
     };
     check_payload(&job.payload, checks, templates)?;
-    match (not_before, expires_at) {
+    Ok(job)
+}
+
+fn check_window(job: &Job) -> Result<(), Rejection> {
+    match (job.not_before, job.expires_at) {
         (Some(from), Some(to)) if from > to => Err(Rejection::new(
             RejectReason::BadWindow,
             "`not_before` is after `expires_at`: the job could never be sent; swap or correct them",
         )),
-        _ => Ok(job),
+        _ => Ok(()),
+    }
+}
+
+/// The account that a message names, whatever else is wrong with it.
+pub fn account_named(body: &[u8]) -> Option<String> {
+    let Members(members) = object(body).ok()?;
+    let (_, raw) = members.into_iter().find(|(name, _)| name == "account")?;
+    match Json::parse(raw) {
+        Ok(Json::Text(name)) => Some(name.into_owned()),
+        _ => None,
     }
 }
 

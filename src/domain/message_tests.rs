@@ -432,3 +432,21 @@ fn what_was_taken_once_is_taken_when_it_comes_back() {
     };
     assert!(read(decode).is_err() && read(decode_released).is_ok());
 }
+
+#[test]
+fn a_window_that_a_replay_has_closed_holds_no_job_back() {
+    let body = changed(json!({"not_before": "2030-01-01T00:00:01Z", "expires_at": "2030-01-01T00:00:00Z"}));
+    let read = |decode: fn(&[u8], &Properties, &Rules) -> Result<Job, Rejection>| {
+        decode(body.as_bytes(), &with_key("high.1"), &with_templates(Checks::default()))
+    };
+    assert!(read(decode).is_err() && read(decode_released).is_ok());
+}
+
+#[test]
+fn an_account_is_named_in_whatever_else_is_wrong() {
+    let named = |body: &str| account_named(body.as_bytes());
+    assert_eq!(named(r#"{"id": 7, "account": "main"}"#).as_deref(), Some("main"));
+    for body in ["", "[]", "{}", r#"{"account": 7}"#, r#"{"account": null}"#] {
+        assert_eq!(named(body), None, "{body}");
+    }
+}

@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::error::ledger_error;
 use super::pool::Pool;
+use super::replaying::Looked;
 use crate::dispatch::ports::LedgerError;
 use crate::domain::limits::NumberLimits;
 
@@ -47,6 +48,7 @@ pub struct Store {
     pub(super) lease_seconds: f64,
     /// What one number may get over long windows.
     pub(super) limits: NumberLimits,
+    pub(super) looked: Looked,
 }
 
 /// The database has not the schema that this program needs.
@@ -98,7 +100,12 @@ impl Store {
                 })
             });
         let pool = Pool::new(pool_options, options);
-        Ok(Store { pool, lease_seconds: lease.as_secs_f64(), limits: NumberLimits::default() })
+        Ok(Store {
+            pool,
+            lease_seconds: lease.as_secs_f64(),
+            limits: NumberLimits::default(),
+            looked: Looked::default(),
+        })
     }
 
     /// The same, where one number may get so much over long windows: its claims ask.

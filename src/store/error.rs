@@ -2,10 +2,11 @@
 
 use crate::dispatch::ports::LedgerError;
 
-/// SQLSTATE classes that say that the *rows* are at fault: data exceptions and constraint violations.
+/// SQLSTATE classes that say that the *rows* are at fault: data exceptions, constraint violations, and values beyond a
+/// limit of Postgres' own, such as one that is too long for an index or too deep for its parser.
 /// All others (connection, resources, read-only, shutdown, and whatever is not known) are worth
 /// another try: giving up on a row by mistake would be worse than trying again.
-const ROW_FAULTS: [&str; 2] = ["22", "23"];
+const ROW_FAULTS: [&str; 3] = ["22", "23", "54"];
 
 pub(super) fn ledger_error(error: sqlx::Error) -> LedgerError {
     match &error {

@@ -17,18 +17,42 @@ use crate::domain::job::{Priority, Timestamp};
 /// the rest in memory and go on time.
 const AHEAD_SECONDS: f64 = 0.5;
 
+/// Each priority by itself: the next ones of a lateral `$due`, which knows it as `p.priority`.
+macro_rules! of_each_priority {
+    ($due:expr) => {
+        concat!(
+            "select next.* from (values ('high'), ('normal'), ('bulk')) as p (priority) cross join lateral (",
+            $due,
+            ") as next"
+        )
+    };
+}
+
+/// The first column of the index `jobs_due`, to the letter.
+macro_rules! waits_as {
+    ($word:literal) => {
+        concat!(
+            "case when wait_reason in ('quiet_hours', 'number_limit') then 'asleep' else 'awake' end = '",
+            $word,
+            "'"
+        )
+    };
+}
+
 impl Store {
     pub(super) async fn release_due_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<Released>, LedgerError> {
+        let due = of_each_priority!(concat!(
+            "select id, due_at from jobs
+             where state = 'waiting' and not on_room and ",
+            waits_as!("awake"),
+            " and priority = p.priority
+               and due_at <= $1 + make_interval(secs => $2) and (due_at <= $1 or wait_reason = 'rate_limited')
+             order by due_at, seq
+             limit $3
+             for update skip locked"
+        ));
         let sql = format!(
-            "with due as (
-                 select id, due_at from jobs
-                 where state = 'waiting' and not on_room and due_at <= $1 + make_interval(secs => $2)
-                   and (due_at <= $1 or wait_reason = 'rate_limited')
-                   and wait_reason not in ('quiet_hours', 'number_limit')
-                 order by due_at, seq
-                 limit $3
-                 for update skip locked
-             )
+            "with due as ({due})
              update jobs j
              set state = 'queued', wait_reason = null, due_at = null, updated_at = now()
              from due where j.id = due.id
@@ -61,21 +85,26 @@ impl Store {
     /// would only hand back what is more than seconds' worth. Windows go by the clock that counts them,
     /// Postgres' own; quiet hours by `now`, as they do on arrival.
     pub(super) async fn wake_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<(String, Priority)>, LedgerError> {
-        let rows = sqlx::query(
-            "with due as (
-                 select id from jobs
-                 where state = 'waiting' and not on_room and due_at <= greatest($1, now())
+        let rows = sqlx::query(concat!(
+            "with due as (",
+            of_each_priority!(concat!(
+                "select id from jobs
+                 where state = 'waiting' and not on_room and ",
+                waits_as!("asleep"),
+                " and priority = p.priority
+                   and due_at <= greatest($1, now())
                    and (wait_reason = 'quiet_hours' and due_at <= $1
                        or wait_reason = 'number_limit' and due_at <= now())
                  order by due_at, seq
                  limit $2
-                 for update skip locked
-             )
+                 for update skip locked"
+            )),
+            ")
              update jobs j
              set wait_reason = 'rate_limited', due_at = now(), on_room = true, updated_at = now()
              from due where j.id = due.id
              returning j.account, j.priority",
-        )
+        ))
         .bind(now)
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
@@ -142,7 +171,7 @@ impl Store {
     }
 }
 
-/// `returning` keeps no order: by slot, then by arrival. A row that cannot be read, changed by hand or by a
+/// `returning` keeps no order: by priority, slot and arrival. A row that cannot be read, changed by hand or by a
 /// newer version, holds up no other.
 fn in_order(rows: &[PgRow]) -> Result<Vec<Released>, LedgerError> {
     let mut jobs: Vec<(Option<DateTime<Utc>>, Released)> = Vec::with_capacity(rows.len());
@@ -153,6 +182,6 @@ fn in_order(rows: &[PgRow]) -> Result<Vec<Released>, LedgerError> {
             Err(error) => error!(job = id, %error, "a job is not released: mend its row, or delete it"),
         }
     }
-    jobs.sort_by_key(|(at, job)| (*at, job.seq));
+    jobs.sort_by_key(|(at, released)| (released.job.priority, *at, released.seq));
     Ok(jobs.into_iter().map(|(_, job)| job).collect())
 }

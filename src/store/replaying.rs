@@ -1,7 +1,11 @@
 //! Replays are carried out: chosen jobs go back to waiting, in order and at the replay's rate. Where it
 //! stands is in its rows, so that it goes on after a crash where it was.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use super::connect::Store;
 use super::error::ledger_error;
@@ -21,11 +25,48 @@ macro_rules! canary_room {
 
 pub(super) use canary_room;
 
+/// Rows of a replay that one statement looks at for what became of them.
+const LOOK: i64 = 1_000;
+/// Such statements in a pass.
+const LOOKS: u32 = 20;
+
+/// How far each replay was looked through: a pass goes on where the one before it ended, so that many rows cost no
+/// more than few, only later.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Looked(Arc<Mutex<HashMap<i64, i64>>>);
+
+impl Looked {
+    fn at(&self, replay: i64) -> i64 {
+        self.all().get(&replay).copied().unwrap_or(0)
+    }
+
+    /// `None`: from the start.
+    fn go_on_after(&self, replay: i64, position: Option<i64>) {
+        match position {
+            Some(position) => _ = self.all().insert(replay, position),
+            None => _ = self.all().remove(&replay),
+        }
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<i64, i64>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Rows of a replay behind one position, up to another.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    pub replay: i64,
+    pub after: i64,
+    pub to: i64,
+}
+
 impl Store {
     /// Sends jobs of the replay that is due first, at most `limit`. False where none is due.
     ///
     /// A job goes only if nothing has happened to it since it was chosen, so that two replays over the same jobs send
-    /// once, and none undoes what an operator did meanwhile. What was missed while nobody carried it out is not made up for, but for a second's worth.
+    /// once, and none undoes what an operator did meanwhile. What was missed while nobody carried it out is not made
+    /// up for, but for a second's worth.
     pub(super) async fn replay_step(&self, now: Timestamp, limit: u32) -> Result<bool, LedgerError> {
         let due = sqlx::query(concat!(
             "with replay as (
@@ -80,41 +121,74 @@ impl Store {
     pub(super) async fn note_replay_results(&self) -> Result<(), LedgerError> {
         // What a replay had sent before it was cancelled still ends, and is still looked for.
         let open = sqlx::query(
-            "select id, subject, state <> 'cancelled' as goes_on from replays
+            "select id, subject, state <> 'cancelled' as goes_on, canary_state = 'going' as has_canary from replays
              where state in ('running', 'paused') or state = 'cancelled' and finished_at > now() - interval '1 d'",
         )
         .fetch_all(&self.pool)
         .await
         .map_err(ledger_error)?;
+        let mut failure = None;
         for row in &open {
-            let id: i64 = row.try_get(0).map_err(ledger_error)?;
-            match row.try_get("subject").map_err(ledger_error)? {
-                "rejections" => self.note_retry_results(id).await?,
-                _ => self.note_results(id).await?,
+            // One that fails does not keep the others from their results.
+            if let Err(error) = self.look_after_replay(row).await {
+                failure.get_or_insert(error);
             }
-            if row.try_get("goes_on").map_err(ledger_error)? {
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn look_after_replay(&self, row: &PgRow) -> Result<(), LedgerError> {
+        let id: i64 = row.try_get("id").map_err(ledger_error)?;
+        let subject: &str = row.try_get("subject").map_err(ledger_error)?;
+        for _ in 0..LOOKS {
+            let Some(look) = self.next_look(id).await? else { break };
+            match subject {
+                "rejections" => self.note_retry_results(look).await?,
+                _ => self.note_results(look).await?,
+            }
+        }
+        if row.try_get("goes_on").map_err(ledger_error)? {
+            if row.try_get::<Option<bool>, _>("has_canary").map_err(ledger_error)?.unwrap_or(false) {
                 self.judge_canary(id).await?;
-                self.end_replay(id).await?;
             }
+            self.end_replay(id).await?;
         }
         Ok(())
     }
 
-    /// A job that is gone was settled long ago.
-    async fn note_results(&self, id: i64) -> Result<(), LedgerError> {
+    /// The next rows to look at; `None` once all were looked at.
+    async fn next_look(&self, replay: i64) -> Result<Option<Look>, LedgerError> {
+        let after = self.looked.at(replay);
+        let to: Option<i64> = sqlx::query_scalar(
+            "select max(position) from (
+                 select position from replay_jobs
+                 where replay_id = $1 and result = 'sent' and position > $2
+                 order by position limit $3) as next",
+        )
+        .bind(replay)
+        .bind(after)
+        .bind(LOOK)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        self.looked.go_on_after(replay, to);
+        Ok(to.map(|to| Look { replay, after, to }))
+    }
+
+    /// A job that is gone was settled long ago. Subqueries instead of a join: plans are made without a look at the
+    /// tables, and a join of what looks like one row would look at each for each.
+    async fn note_results(&self, look: Look) -> Result<(), LedgerError> {
         sqlx::query(
             "update replay_jobs q
-             set result = ended.result
-             from (
-                 select r.position, coalesce(j.state, 'skipped') as result
-                 from replay_jobs r left join jobs j on j.id = r.job_id
-                 where r.replay_id = $1 and r.result = 'sent'
-                   and (j.id is null or j.state in ('accepted', 'delivered', 'undelivered', 'failed', 'expired',
-                       'cancelled', 'in_doubt'))
-             ) as ended
-             where q.replay_id = $1 and q.position = ended.position and q.result = 'sent'",
+             set result = coalesce((select j.state from jobs j where j.id = q.job_id), 'skipped')
+             where q.replay_id = $1 and q.result = 'sent' and q.position > $2 and q.position <= $3
+               and coalesce((
+                   select j.state in ('accepted', 'delivered', 'undelivered', 'failed', 'expired', 'cancelled', 'in_doubt')
+                   from jobs j where j.id = q.job_id), true)",
         )
-        .bind(id)
+        .bind(look.replay)
+        .bind(look.after)
+        .bind(look.to)
         .execute(&self.pool)
         .await
         .map(drop)

@@ -12,6 +12,7 @@ use sqlx::postgres::PgRow;
 
 use super::connect::Store;
 use super::error::ledger_error;
+use super::replaying::Look;
 use super::replaying::canary_room;
 use crate::dispatch::ports::{LedgerError, Retried, Retry};
 
@@ -124,26 +125,27 @@ impl Store {
         .map_err(ledger_error)
     }
 
-    /// Of the messages that were published again: those that were refused again, and those whose job is there.
-    pub(super) async fn note_retry_results(&self, id: i64) -> Result<(), LedgerError> {
+    /// Of the messages that were published again: those that were refused again, and those whose job is there. On
+    /// subqueries see `note_results`.
+    pub(super) async fn note_retry_results(&self, look: Look) -> Result<(), LedgerError> {
         sqlx::query(
             "update replay_jobs q
-             set result = seen.result
-             from (
-                 select r.position, case
-                     when exists (
-                         select from rejections x
-                         where x.properties -> 'headers' ->> 'x-dispatcher-rejection' = r.rejection_id::text
-                           and x.properties -> 'headers' ->> 'x-dispatcher-rejection' is not null
-                           and x.received_at >= r.at) then 'refused'
-                     when exists (select from jobs j where j.id = r.job_id and j.digest = r.digest) then 'taken'
-                     end as result
-                 from replay_jobs r
-                 where r.replay_id = $1 and r.result = 'sent' and r.rejection_id is not null
-             ) as seen
-             where q.replay_id = $1 and q.position = seen.position and q.result = 'sent' and seen.result is not null",
+             set result = case when (
+                     select true from rejections x
+                     where left(x.properties -> 'headers' ->> 'x-dispatcher-rejection', 20) = q.rejection_id::text
+                       and x.properties -> 'headers' ->> 'x-dispatcher-rejection' is not null
+                       and x.received_at >= q.at limit 1) then 'refused' else 'taken' end
+             where q.replay_id = $1 and q.result = 'sent' and q.position > $2 and q.position <= $3
+               and q.rejection_id is not null
+               and ((select true from rejections x
+                     where left(x.properties -> 'headers' ->> 'x-dispatcher-rejection', 20) = q.rejection_id::text
+                       and x.properties -> 'headers' ->> 'x-dispatcher-rejection' is not null
+                       and x.received_at >= q.at limit 1)
+                   or (select true from jobs j where j.id = q.job_id and j.digest = q.digest))",
         )
-        .bind(id)
+        .bind(look.replay)
+        .bind(look.after)
+        .bind(look.to)
         .execute(&self.pool)
         .await
         .map(drop)

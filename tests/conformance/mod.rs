@@ -281,6 +281,8 @@ macro_rules! every_case {
             feedback::a_reply_is_heard_once;
             feedback::what_ihuyi_said_is_pruned;
             upkeep::what_is_due_is_released_in_order;
+            upkeep::what_is_due_of_a_higher_priority_is_released_first;
+            upkeep::what_slept_is_woken_by_priority;
             upkeep::a_clock_that_was_put_back_delays_no_backoff_and_no_slot;
             upkeep::what_waits_for_room_is_released_by_account_and_priority;
             upkeep::a_released_job_comes_back_whole;

@@ -32,6 +32,40 @@ pub async fn what_is_due_is_released_in_order(pg: Pg) {
     assert_eq!(pg.state("first").await, State::Queued);
 }
 
+pub async fn what_is_due_of_a_higher_priority_is_released_first(pg: Pg) {
+    let now = pg.now();
+    let of = |id: &str, priority| Job { priority, ..job(id) };
+    for (id, priority, ago) in [
+        ("bulk-1", Priority::Bulk, 9),
+        ("bulk-2", Priority::Bulk, 8),
+        ("bulk-3", Priority::Bulk, 7),
+        ("normal", Priority::Normal, 3),
+        ("high-2", Priority::High, 1),
+        ("high-1", Priority::High, 2),
+    ] {
+        pg.admit(of(id, priority), wait_until(now - Duration::seconds(ago))).await;
+    }
+    let first = ids(&pg.upkeep.release_due(now, 2).await.unwrap());
+    assert_eq!(first, ["high-1", "high-2", "normal", "bulk-1", "bulk-2"], "so many of each");
+    assert_eq!(ids(&pg.upkeep.release_due(now, 2).await.unwrap()), ["bulk-3"]);
+}
+
+pub async fn what_slept_is_woken_by_priority(pg: Pg) {
+    let morning = pg.now() - Duration::seconds(10);
+    let sleeps = |at| Entry::Wait { reason: WaitReason::QuietHours, due_at: Some(at), on_room: false };
+    for n in 0..3 {
+        let bulk = Job { priority: Priority::Bulk, ..job(&format!("bulk-{n}")) };
+        pg.admit(bulk, sleeps(morning)).await;
+    }
+    let high = Job { priority: Priority::High, ..job("high") };
+    pg.admit(high, sleeps(morning + Duration::seconds(1))).await;
+    let mut woken = pg.upkeep.wake(pg.now(), 2).await.unwrap();
+    woken.sort();
+    let line = |priority| ("main".to_owned(), priority);
+    assert_eq!(woken, [line(Priority::High), line(Priority::Bulk), line(Priority::Bulk)]);
+    assert_eq!(pg.upkeep.wake(pg.now(), 2).await.unwrap(), [line(Priority::Bulk)]);
+}
+
 pub async fn a_clock_that_was_put_back_delays_no_backoff_and_no_slot(pg: Pg) {
     let now = pg.now();
     let wait = |reason, on_room| Entry::Wait { reason, due_at: Some(now + Duration::hours(1)), on_room };

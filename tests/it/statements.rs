@@ -1,6 +1,7 @@
 //! Statements find their rows by an index. One that reads a whole table is quick in a test, and takes
 //! Postgres away from sending once there are millions of jobs.
 
+mod duties;
 mod pages;
 mod parked;
 

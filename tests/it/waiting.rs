@@ -81,3 +81,25 @@ async fn a_released_message_that_got_lost_comes_back() {
     stage.finish().await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_job_that_cannot_be_read_any_more_holds_up_no_other() {
+    let mut stage = Stage::new().await;
+    stage.set("accounts.main.rate", "100/s");
+    stage.set("accounts.main.burst", "5");
+    stage.start().await;
+    let far = Utc::now() + chrono::Duration::hours(1);
+    let jobs: Vec<Value> = (0..100).map(|n| due(&format!("spoilt-{n}"), n, far)).collect();
+    stage.publish("normal", &jobs).await;
+    stage.states("waiting/scheduled 100").await;
+    // Somebody has mended too much.
+    stage.db.execute("update jobs set content = '', due_at = now()").await;
+    let backlog: Vec<Value> = (1_000..1_500).map(|n| job(&format!("backlog-{n}"), &number(n))).collect();
+    stage.publish("normal", &backlog).await;
+    stage.states("accepted 500, waiting/retry 100").await;
+    let soon = "jobs where due_at < now() + interval '5 min' or due_at > now() + interval '15 min'";
+    assert_eq!(stage.db.count(soon).await, 0, "it is looked at again, but not at once");
+    stage.db.execute("update jobs set content = 'x', not_before = null, due_at = now() where state = 'waiting'").await;
+    stage.states("accepted 600").await;
+    stage.finish().await;
+}

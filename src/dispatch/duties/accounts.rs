@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info};
 
 use super::clock::Look;
@@ -16,17 +16,8 @@ use crate::dispatch::pacer::Pace;
 use crate::dispatch::ports::{AccountRow, Balance, LedgerError, Pause};
 use crate::domain::pace::Mode;
 
-/// The longest wait between two probes, in units of the first.
-const PROBE_BACKOFF: u32 = 10;
-
-/// When a paused account is asked for its balance next.
-struct Probe {
-    at: Instant,
-    wait: Duration,
-}
-
 pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, notices: Arc<Mutex<Notices>>, stop: CancellationToken) {
-    let mut probes = HashMap::new();
+    let mut asking = Asking { desk: desk.clone(), pace: pace.clone(), of: HashMap::new() };
     let mut last = Look::at_both(&desk);
     let mut notices = notices.lock().await;
     while !stop.is_cancelled() {
@@ -42,7 +33,7 @@ pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, notices: Arc<Mutex<Not
         }
         let look = Look::at_both(&desk);
         if look.set_since(last).is_some() {
-            probe_at_once(&mut probes);
+            desk.probes.at_once(Instant::now());
         }
         last = look;
         match refresh(&desk, &pace).await {
@@ -50,7 +41,7 @@ pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, notices: Arc<Mutex<Not
                 if let Err(error) = reroute(&desk, &pace).await {
                     debug!(%error, "parked jobs are handed to the fallback later");
                 }
-                probe_due(&desk, &pace, &rows, &mut probes).await;
+                asking.ask(&rows);
             }
             Err(error) => debug!(%error, "accounts are looked at again later"),
         }
@@ -139,36 +130,40 @@ async fn reroute(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// A wrong clock is refused as a wrong password is (40501): one that was set may be right now.
-fn probe_at_once(probes: &mut HashMap<usize, Probe>) {
-    probes.values_mut().for_each(|probe| probe.at = Instant::now());
+/// The questions for balances that are on their way.
+struct Asking {
+    desk: Arc<Desk>,
+    pace: Arc<Pace>,
+    of: HashMap<usize, AbortOnDropHandle<()>>,
 }
 
-/// Asks the balance of accounts that the gateway's word paused, each in its own time.
-async fn probe_due(desk: &Desk, pace: &Pace, rows: &[AccountRow], probes: &mut HashMap<usize, Probe>) {
-    let first = desk.settings.tempo.probe;
-    for row in rows {
-        let Some(account) = desk.settings.account(&row.name) else { continue };
-        match &row.paused {
-            Some(pause) if !pause.by_operator => {}
-            _ => {
-                probes.remove(&account);
-                continue;
+impl Asking {
+    /// Asks for those accounts that the gateway's word paused, each in its own time and beside this duty: a gateway that
+    /// hangs must not keep an operator's pause waiting.
+    fn ask(&mut self, rows: &[AccountRow]) {
+        let paused = rows.iter().filter(|row| row.paused.as_ref().is_some_and(|pause| !pause.by_operator));
+        let paused: Vec<usize> = paused.filter_map(|row| self.desk.settings.account(&row.name)).collect();
+        self.of.retain(|_, question| !question.is_finished());
+        for account in self.desk.probes.due(&paused, self.desk.settings.tempo.probe, Instant::now()) {
+            let (desk, pace) = (self.desk.clone(), self.pace.clone());
+            let question = || AbortOnDropHandle::new(tokio::spawn(async move { probe(&desk, &pace, account).await }));
+            self.of.entry(account).or_insert_with(question);
+        }
+    }
+}
+
+/// Lets one job through where anything is left.
+async fn probe(desk: &Desk, pace: &Pace, account: usize) {
+    let (name, balance) = (desk.account_name(account), desk.ports.gateway.balance(account, desk.now()).await);
+    debug!(account = name, ?balance, "probed a paused account");
+    let Balance::Left(left) = balance else { return };
+    desk.metrics.account_balance.with_label_values(&[name]).set(left as f64);
+    if left > 0 {
+        pace.act(|pacer, now| {
+            // It may have resumed meanwhile.
+            if pacer.mode(account) != Mode::Active {
+                pacer.set_mode(account, Mode::Probing { out: false }, now);
             }
-        }
-        let probe = probes.entry(account).or_insert_with(|| Probe { at: Instant::now() + first, wait: first });
-        if Instant::now() < probe.at {
-            continue;
-        }
-        probe.wait = (probe.wait * 2).min(first * PROBE_BACKOFF);
-        probe.at = Instant::now() + probe.wait;
-        let balance = desk.ports.gateway.balance(account, desk.now()).await;
-        debug!(account = row.name, ?balance, "probed a paused account");
-        if let Balance::Left(left) = balance {
-            desk.metrics.account_balance.with_label_values(&[&row.name]).set(left as f64);
-            if left > 0 {
-                pace.act(|pacer, now| pacer.set_mode(account, Mode::Probing { out: false }, now));
-            }
-        }
+        });
     }
 }

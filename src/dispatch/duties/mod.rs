@@ -15,12 +15,13 @@ mod release;
 mod replay;
 mod retry;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -39,6 +40,7 @@ const FINISH: Duration = Duration::from_secs(5);
 /// The duties of one session.
 pub(super) struct Duties {
     tasks: JoinSet<()>,
+    names: HashMap<Id, &'static str>,
     stop: CancellationToken,
 }
 
@@ -46,20 +48,20 @@ impl Duties {
     /// Starts all of them.
     pub fn start(desk: &Arc<Desk>, pace: &Arc<Pace>, notices: Arc<Mutex<Notices>>) -> Duties {
         let tempo = desk.settings.tempo;
-        let mut duties = Duties { tasks: JoinSet::new(), stop: CancellationToken::new() };
+        let mut duties = Duties::none();
         let stop = duties.stop.clone();
-        duties.tasks.spawn(release::run(desk.clone(), pace.clone(), stop.clone()));
+        duties.spawn("release", release::run(desk.clone(), pace.clone(), stop.clone()));
         if desk.settings.events {
-            duties.tasks.spawn(events::run(desk.clone(), stop.clone()));
+            duties.spawn("events", events::run(desk.clone(), stop.clone()));
         }
-        duties.tasks.spawn(clock::run(desk.clone(), stop.clone()));
-        duties.tasks.spawn(gauges::run(desk.clone(), pace.clone(), stop.clone()));
+        duties.spawn("clock", clock::run(desk.clone(), stop.clone()));
+        duties.spawn("gauges", gauges::run(desk.clone(), pace.clone(), stop.clone()));
         if let Some(every) = desk.settings.balance_every {
-            duties.tasks.spawn(balance::run(desk.clone(), every, stop.clone()));
+            duties.spawn("balance", balance::run(desk.clone(), every, stop.clone()));
         }
-        duties.tasks.spawn(accounts::run(desk.clone(), pace.clone(), notices, stop));
+        duties.spawn("accounts", accounts::run(desk.clone(), pace.clone(), notices, stop));
         let looked = pace.clone();
-        duties.add(tempo.lost / 4, desk, move |desk| {
+        duties.add("lost", tempo.lost / 4, desk, move |desk| {
             let stands_still = looked.act(|pacer, _| {
                 pacer.look_for_parked();
                 pacer.circuit.is_open() && !pacer.is_empty()
@@ -68,25 +70,33 @@ impl Duties {
             // nothing waits for it, nothing stands before them, and one of them must probe.
             async move { if stands_still { Ok(()) } else { release::lost(&desk).await } }
         });
-        duties.add(tempo.expire, desk, |desk| async move { expire::once(&desk).await });
-        duties.add(tempo.reclaim, desk, |desk| async move { reclaim::once(&desk).await });
-        duties.add(tempo.receipts, desk, |desk| async move { receipts::once(&desk).await });
-        duties.add(tempo.release, desk, |desk| async move { replay::once(&desk).await });
-        duties.add(tempo.release, desk, |desk| async move { retry::once(&desk).await });
-        duties.add(tempo.expire, desk, |desk| async move { replay::results(&desk).await });
-        duties.add(tempo.prune, desk, |desk| async move { prune::once(&desk).await });
+        duties.add("expire", tempo.expire, desk, |desk| async move { expire::once(&desk).await });
+        duties.add("reclaim", tempo.reclaim, desk, |desk| async move { reclaim::once(&desk).await });
+        duties.add("receipts", tempo.receipts, desk, |desk| async move { receipts::once(&desk).await });
+        duties.add("replay", tempo.release, desk, |desk| async move { replay::once(&desk).await });
+        duties.add("retry", tempo.release, desk, |desk| async move { retry::once(&desk).await });
+        duties.add("results", tempo.expire, desk, |desk| async move { replay::results(&desk).await });
+        duties.add("prune", tempo.prune, desk, |desk| async move { prune::once(&desk).await });
         duties
+    }
+
+    fn none() -> Duties {
+        Duties { tasks: JoinSet::new(), names: HashMap::new(), stop: CancellationToken::new() }
+    }
+
+    fn spawn(&mut self, name: &'static str, duty: impl Future<Output = ()> + Send + 'static) {
+        self.names.insert(self.tasks.spawn(duty).id(), name);
     }
 
     /// Does a duty again and again. A failure is Postgres' or RabbitMQ's, which have watches of
     /// their own; the duty is simply due again.
-    fn add<F, R>(&mut self, interval: Duration, desk: &Arc<Desk>, duty: F)
+    fn add<F, R>(&mut self, name: &'static str, interval: Duration, desk: &Arc<Desk>, duty: F)
     where
         F: Fn(Arc<Desk>) -> R + Send + 'static,
         R: Future<Output = Result<(), LedgerError>> + Send,
     {
         let (desk, stop) = (desk.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
+        self.spawn(name, async move {
             while !stop.is_cancelled() {
                 if let Err(error) = duty(desk.clone()).await {
                     debug!(%error, "a periodic duty will try again");
@@ -94,6 +104,17 @@ impl Duties {
                 pause(interval, &stop).await;
             }
         });
+    }
+
+    /// Waits until one of them ends by itself, which is a bug, and says which: the session is of no use without it.
+    /// May be cancelled.
+    pub async fn ended(&mut self) -> String {
+        let (id, how) = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => (id, "ended"),
+            Some(Err(error)) => (error.id(), "panicked"),
+            None => return std::future::pending().await,
+        };
+        format!("the duty `{}` has {how}", self.names.get(&id).copied().unwrap_or("unknown"))
     }
 
     /// Lets what is under way finish: a release cut short would leave its jobs to be found later.
@@ -108,4 +129,19 @@ impl Duties {
 /// Sleeps, but not beyond the end of the session.
 async fn pause(interval: Duration, stop: &CancellationToken) {
     let _ = tokio::time::timeout(interval, stop.cancelled()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_duty_that_ends_by_itself_is_named() {
+        let mut duties = Duties::none();
+        duties.spawn("faithful", std::future::pending());
+        duties.spawn("broken", async { panic!("as a bug would") });
+        assert_eq!(duties.ended().await, "the duty `broken` has panicked");
+        duties.spawn("short", async {});
+        assert_eq!(duties.ended().await, "the duty `short` has ended");
+    }
 }

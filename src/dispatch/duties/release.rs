@@ -9,6 +9,7 @@ use super::{BATCH, pause};
 use crate::dispatch::desk::Desk;
 use crate::dispatch::pacer::Pace;
 use crate::dispatch::ports::{LedgerError, Released};
+use crate::domain::job::Priority;
 
 /// Looks again at once while there is more than one batch.
 pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToken) {
@@ -33,14 +34,21 @@ async fn once(desk: &Desk, pace: &Pace) -> Result<bool, LedgerError> {
         known.for_each(|(account, priority)| pacer.add_backlog(account, priority, 1));
     });
     let due = desk.ports.upkeep.release_due(desk.now(), BATCH).await?;
-    let more = due.len().max(woken.len()) == BATCH as usize;
+    let more = is_full(woken.iter().map(|(_, priority)| *priority)) || is_full(due.iter().map(|it| it.job.priority));
     publish(desk, &due).await;
     let mut released = Vec::new();
     let outcome = release_rooms(desk, pace, &mut released).await;
     // Jobs for one number keep their order also where they go through several accounts.
-    released.sort_by_key(|job| job.seq);
+    released.sort_by_key(|released| (released.job.priority, released.seq));
     publish(desk, &released).await;
     outcome.map(|()| more)
+}
+
+/// Of one priority there may be more.
+fn is_full(found: impl Iterator<Item = Priority>) -> bool {
+    let mut counts = [0; 3];
+    found.for_each(|priority| counts[priority.index()] += 1);
+    counts.contains(&BATCH)
 }
 
 /// What there is room for is `queued`, and in `all`, also where Postgres fails in between.

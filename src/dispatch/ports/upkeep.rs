@@ -91,11 +91,12 @@ pub struct Waiting {
 /// What the periodic duties ask of Postgres. Each is one short statement that any replica may run
 /// at the same time (`SKIP LOCKED`).
 pub trait Upkeep: Send + Sync + 'static {
-    /// Moves jobs that are due to `queued`, at most `limit`, in order; those parked for a number's limiter
-    /// a little ahead of their slot. What [`Upkeep::wake`] wakes is none of them.
+    /// Moves jobs that are due to `queued`, at most `limit` of each priority, the highest first and those of each in
+    /// order; those parked for a number's limiter a little ahead of their slot. What [`Upkeep::wake`] wakes is none of
+    /// them.
     fn release_due(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<Released>, LedgerError>>;
-    /// Jobs whose quiet hours or whose number's window have ended, at most `limit`, now wait for room; the
-    /// account and priority of each. So many may be due at once that they must go at its pace. `now` is for
+    /// Jobs whose quiet hours or whose number's window have ended, at most `limit` of each priority, now wait for room;
+    /// the account and priority of each. So many may be due at once that they must go at its pace. `now` is for
     /// quiet hours; windows go by Postgres' clock.
     fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>>;
     /// The wall clock was put back by so much: what waits for a backoff or a limiter's slot is due as much

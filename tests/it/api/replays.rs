@@ -318,3 +318,34 @@ async fn what_was_over_long_ago_goes_in_parts() {
     store.close().await;
     stage.finish().await;
 }
+
+#[tokio::test]
+async fn jobs_whose_window_is_closed_hold_up_no_backlog() {
+    let mut stage = Stage::new().await;
+    with_tokens(&mut stage);
+    stage.set("accounts.main.rate", "100/s");
+    stage.set("accounts.main.burst", "5");
+    stage.start().await;
+    let in_an_hour = (chrono::Utc::now() + chrono::Duration::hours(1)).to_rfc3339();
+    let scheduled = |n: usize| {
+        let mut job = job(&format!("scheduled-{n:03}"), &number(n));
+        job["not_before"] = in_an_hour.clone().into();
+        job
+    };
+    let jobs: Vec<Value> = (0..300).map(scheduled).collect();
+    stage.publish("normal", &jobs).await;
+    stage.states("waiting/scheduled 300").await;
+    stage.db.execute("update jobs set state = 'cancelled', wait_reason = null, due_at = null").await;
+    // They will have expired when their time comes.
+    let order = json!({"filter": {"state": "cancelled"}, "rate": "1000/s", "expires_in": "10m"});
+    assert_eq!(Client::of(&stage).post("token-of-alice", "/replays", &order).await.0, 201);
+    let backlog: Vec<Value> = (1_000..1_500).map(|n| job(&format!("backlog-{n}"), &number(n))).collect();
+    stage.publish("normal", &backlog).await;
+    stage.states("accepted 500, waiting/scheduled 300").await;
+    let sent: Vec<f64> = stage.gateway.submissions().iter().map(|submission| submission.at).collect();
+    let took = sent.iter().copied().fold(0.0, f64::max) - sent.iter().copied().fold(f64::MAX, f64::min);
+    assert!(took < 15.0, "500 at 100 a second took {took} s");
+    stage.db.execute("update jobs set expires_at = now() where state = 'waiting'").await;
+    stage.states("accepted 500, expired 300").await;
+    stage.finish().await;
+}

@@ -53,6 +53,34 @@ async fn a_second_copy_leaves_the_first_ones_attempt_alone() {
 }
 
 #[tokio::test]
+async fn what_was_claimed_in_a_session_that_has_ended_does_not_leave() {
+    let mut stage = Stage::new().await;
+    let (rabbitmq, url) = proxy::before(&stage.broker.url).await;
+    stage.set("rabbitmq.url", &url);
+    let (gateway, url) = proxy::before(&stage.gateway.submit_url()).await;
+    stage.set("gateway.submit_url", &url);
+    stage.set("gateway.timeout", "30s");
+    stage.set("accounts.main.max_in_flight", "1");
+    stage.set("retry.initial", "10ms");
+    stage.tempo.reconnect = Duration::from_millis(10);
+    stage.start().await;
+    gateway.stall_answers();
+    stage.publish("high", &jobs("hold", 1, 1)).await;
+    stage.submissions(1).await;
+    rabbitmq.cut();
+    // The only place on the wire is still taken.
+    stage.publish("high", &jobs("hold", 2, 1)).await;
+    stage.settled("hold-2", "submitting").await;
+    rabbitmq.cut();
+    after_the_copies(&stage).await;
+    gateway.resume();
+    stage.states("accepted 2, expired 1").await;
+    let attempts = stage.db.attempts("hold-2").await;
+    assert_eq!(attempts, [("not_sent".into(), None), ("accepted".into(), Some(2))]);
+    stage.finish().await;
+}
+
+#[tokio::test]
 async fn a_late_outcome_of_a_slow_owner_lands() {
     let mut stage = Stage::new().await;
     // What is to be sent again waits for it longer than the test.

@@ -157,3 +157,31 @@ async fn a_fallback_takes_over_new_and_parked_jobs() {
     assert_eq!(stage.db.count("jobs where account = 'a1' and attempts = 1").await, 10, "the parked one too");
     stage.finish().await;
 }
+
+#[tokio::test]
+async fn what_is_scheduled_while_its_account_is_paused_stays_with_it() {
+    let mut stage = two_accounts().await;
+    stage.set("accounts.main.fallback", "a1");
+    stage.start().await;
+    let pause = "update accounts set state = 'paused', paused_at = now(), paused_by = 'operator', reason = 'test' \
+                 where name = 'main'";
+    assert_eq!(stage.db.execute(pause).await, 1);
+    stage.metric("account_paused", &[("account", "main")], 1.0).await;
+    let mut scheduled = jobs("main", 0, 2);
+    let in_an_hour = (chrono::Utc::now() + chrono::Duration::hours(1)).to_rfc3339();
+    scheduled.iter_mut().for_each(|job| job["not_before"] = in_an_hour.clone().into());
+    stage.publish("normal", &scheduled).await;
+    stage.states("waiting/scheduled 2").await;
+    assert_eq!(stage.db.count("jobs where account = 'main'").await, 2);
+    // The time of one comes during the pause, that of the other one after it.
+    let due = "update jobs set not_before = now(), due_at = now() where state = 'waiting'";
+    stage.db.execute("update jobs set not_before = now(), due_at = now() where id = 'main-000'").await;
+    assert_eq!(stage.settled("main-000", "accepted").await.account, "a1");
+    let resume = "update accounts set state = 'active', paused_at = null, paused_by = null, reason = null \
+                  where name = 'main'";
+    assert_eq!(stage.db.execute(resume).await, 1);
+    stage.metric("account_paused", &[("account", "main")], 0.0).await;
+    stage.db.execute(due).await;
+    assert_eq!(stage.settled("main-001", "accepted").await.account, "main");
+    stage.finish().await;
+}

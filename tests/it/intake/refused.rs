@@ -1,5 +1,7 @@
 //! What is no valid job: kept whole, named, acknowledged, and never sent.
 
+use std::iter::repeat_with;
+
 use serde_json::{Value, json};
 
 use crate::support::broker::Message;
@@ -263,5 +265,45 @@ async fn every_bad_message_is_kept_whole_with_its_reason() {
     assert_eq!(stage.gateway.submissions().len(), 1, "none was sent");
     stage.metric("jobs_rejected_total", &[], bad.len() as f64).await;
     stage.metric("jobs_received_total", &[("priority", "high")], bad.len() as f64 + 1.0).await;
+    stage.finish().await;
+}
+
+/// Nothing that could be compressed.
+fn noise(characters: usize) -> String {
+    repeat_with(fastrand::alphanumeric).take(characters).collect()
+}
+
+/// No valid job, with a header of our own name that is longer than an entry of an index may be.
+fn with_a_long_header(n: usize) -> Message {
+    Message::raw("normal.x", format!("{n}")).with_header("x-dispatcher-rejection", &noise(6_400))
+}
+
+#[tokio::test]
+async fn a_long_header_is_kept_and_holds_up_no_other_message() {
+    let mut stage = Stage::new().await;
+    stage.start().await;
+    stage.broker.publish(&[with_a_long_header(0), with_a_long_header(1)]).await;
+    stage.broker.publish(&[Message::raw("normal.x", "{}")]).await;
+    becomes("all are kept", 3, async || stage.db.count("rejections").await).await;
+    let kept = stage.db.rejections().await;
+    let lengths =
+        kept.iter().filter_map(|row| Some(row.properties["headers"]["x-dispatcher-rejection"].as_str()?.len()));
+    assert_eq!(lengths.collect::<Vec<_>>(), [6_400, 6_400]);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_beyond_a_limit_of_postgres_is_given_back_and_the_others_are_kept() {
+    let mut stage = Stage::new().await;
+    stage.migrate().await;
+    // As an index of somebody's own would refuse it.
+    stage.db.execute("create index on rejections (encode(body, 'escape'))").await;
+    stage.start().await;
+    stage.broker.publish(&[Message::raw("normal.x", noise(6_400)), Message::raw("normal.x", noise(6_400))]).await;
+    stage.broker.publish(&[Message::raw("normal.x", "{}")]).await;
+    becomes("the other one is kept", 1, async || stage.db.count("rejections").await).await;
+    let dead = format!("{}.dead", stage.broker.prefix);
+    becomes("they end where nothing is lost", 2, async || stage.broker.depth(&dead).await).await;
+    stage.broker.purge(&dead).await;
     stage.finish().await;
 }

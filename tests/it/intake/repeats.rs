@@ -1,5 +1,7 @@
 //! One id is sent once.
 
+use std::time::Duration;
+
 use chrono::Utc;
 use serde_json::{Value, json};
 
@@ -140,5 +142,19 @@ async fn the_message_id_serves_where_the_body_has_no_id() {
     stage.states("accepted 2").await;
     stage.metric("duplicates_total", &[], 1.0).await;
     assert!(stage.db.job("from-properties").await.is_some() && stage.db.job("from-body").await.is_some());
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn an_id_is_forgotten_with_its_job() {
+    let mut stage = Stage::new().await;
+    stage.set("retention.jobs", "1s");
+    stage.tempo.prune = Duration::from_millis(50);
+    stage.start().await;
+    stage.publish("normal", [&job("again", &number(1))]).await;
+    stage.submissions(1).await;
+    becomes("its row is gone", 0, async || stage.db.count("jobs").await).await;
+    stage.publish("normal", [&job("again", &number(1))]).await;
+    stage.submissions(2).await;
     stage.finish().await;
 }

@@ -1,14 +1,17 @@
 //! Queues and exchanges as the contract names them.
 
+use dispatcher::broker::JobPublisher;
+use dispatcher::dispatch::ports::{Publisher, Released};
+use dispatcher::domain::job::{Job, Priority};
 use futures_util::StreamExt;
 use lapin::ExchangeKind;
 use lapin::message::Delivery;
 use lapin::options::*;
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 
 use crate::support::broker::{Message, TestBroker};
 use crate::support::stage::Stage;
-use crate::support::{eventually, job, number};
+use crate::support::{becomes, eventually, job, number};
 
 #[tokio::test]
 async fn exchanges_and_queues_are_declared_at_the_start() {
@@ -96,5 +99,37 @@ async fn the_routing_key_names_the_priority_and_an_odd_one_is_taken_as_normal() 
     for (n, (key, priority)) in keys.iter().enumerate() {
         assert_eq!(stage.db.job(&format!("odd-{n}")).await.unwrap().priority, *priority, "{key}");
     }
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_refuses_keeps_no_job_from_the_others() {
+    let mut stage = Stage::new().await;
+    stage.start().await;
+    stage.stop().await;
+    let channel = stage.broker.channel().await;
+    // Somebody's own, bound beside the daemon's, which takes one message.
+    let (own, exchange) = (format!("{}.own", stage.broker.prefix), format!("{}.jobs", stage.broker.prefix));
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let fleeting = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(own.as_str().into(), fleeting, full).await.unwrap();
+    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(own.as_str().into(), exchange.as_str().into(), "bulk.#".into(), options, none).await.unwrap();
+
+    let publisher = JobPublisher::connect(&stage.broker.url.clone().into(), &stage.broker.prefix).await.unwrap();
+    let released = |n: i64| {
+        let priority = if n == 1_500 { Priority::High } else { Priority::Bulk };
+        Released { job: Job { priority, ..crate::suite::job(&format!("job-{n}")) }, seq: n, bound: false }
+    };
+    let told = publisher.release(&(0..=1_500).map(released).collect::<Vec<_>>()).await.unwrap_err();
+    assert!(told.to_string().contains("of 1501 were refused"), "{told}");
+    becomes("the last one is there", 1, async || stage.broker.depth(&stage.broker.queue("high")).await).await;
+    channel.close(200, "bye".into()).await.unwrap();
+    for priority in ["high", "bulk"] {
+        stage.broker.purge(&stage.broker.queue(priority)).await;
+    }
+    publisher.close().await;
     stage.finish().await;
 }

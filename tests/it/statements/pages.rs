@@ -61,7 +61,7 @@ async fn many() -> TestDb {
     db
 }
 
-fn store(db: &TestDb) -> Store {
+pub(super) fn store(db: &TestDb) -> Store {
     Store::new(&db.url.clone().into(), 1, Duration::from_secs(60)).unwrap()
 }
 
@@ -73,7 +73,7 @@ async fn looks(db: &TestDb) -> i64 {
 }
 
 /// What `list` has to look at. The counts of a connection are in once it has ended.
-async fn looked_at(db: &TestDb, list: impl AsyncFnOnce(&Store)) -> i64 {
+pub(super) async fn looked_at(db: &TestDb, list: impl AsyncFnOnce(&Store)) -> i64 {
     let before = looks(db).await;
     let store = store(db);
     list(&store).await;

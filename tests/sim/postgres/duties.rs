@@ -60,9 +60,14 @@ impl Tables {
             let due = row.due_at.is_some_and(|due| due <= at || limited && due <= at + AHEAD);
             row.state == State::Waiting && !row.on_room && due && !sleeps(row)
         };
-        let mut due = self.pick(limit, is_due, |row| (row.due_at, row.seq));
-        due.iter_mut().for_each(|row| row.go(State::Queued, NO_WAIT, now));
-        due.iter().map(|row| released(row, &bound)).collect()
+        let mut all = Vec::new();
+        for priority in Priority::ALL {
+            let is_next = |row: &JobRow| row.job.priority == *priority && is_due(row);
+            let mut due = self.pick(limit, is_next, |row| (row.due_at, row.seq));
+            due.iter_mut().for_each(|row| row.go(State::Queued, NO_WAIT, now));
+            all.extend(due.iter().map(|row| released(row, &bound)));
+        }
+        all
     }
 
     pub fn put_forward(&mut self, by: chrono::TimeDelta) -> u64 {
@@ -81,11 +86,15 @@ impl Tables {
     pub fn wake(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, Priority)> {
         let clock = |row: &JobRow| if row.wait_reason == Some(WaitReason::QuietHours) { at } else { now };
         let due = |row: &JobRow| !row.on_room && row.due_at.is_some_and(|due| due <= clock(row)) && sleeps(row);
-        let mut woken = self.pick(limit, due, |row| (row.due_at, row.seq));
-        let woke = !woken.is_empty();
-        woken.iter_mut().for_each(|row| row.go(State::Waiting, (Some(WaitReason::RateLimited), Some(now), true), now));
-        let lines = woken.iter().map(|row| (row.account.clone(), row.job.priority)).collect();
-        self.seen.extend(woke.then_some("woken"));
+        let mut lines = Vec::new();
+        for priority in Priority::ALL {
+            let is_next = |row: &JobRow| row.job.priority == *priority && due(row);
+            for row in self.pick(limit, is_next, |row| (row.due_at, row.seq)) {
+                row.go(State::Waiting, (Some(WaitReason::RateLimited), Some(now), true), now);
+                lines.push((row.account.clone(), *priority));
+            }
+        }
+        self.seen.extend((!lines.is_empty()).then_some("woken"));
         lines
     }
 
@@ -105,7 +114,7 @@ impl Tables {
         let lost = |row: &JobRow| row.state == State::Queued && row.updated_at < before;
         let mut rows = self.pick(limit, lost, |row| row.updated_at);
         rows.iter_mut().for_each(|row| row.updated_at = now);
-        rows.sort_by_key(|row| row.seq);
+        rows.sort_by_key(|row| (row.job.priority, row.seq));
         rows.iter().map(|row| released(row, &bound)).collect()
     }
 

@@ -1,0 +1,82 @@
+//! What the duties ask of Postgres reads few rows, also where its statistics are of a time when there were few.
+
+use std::time::Duration;
+
+use dispatcher::dispatch::ports::Upkeep;
+use sqlx::Executor;
+use tokio::time::timeout;
+
+use super::pages::{looked_at, store};
+use crate::support::db::TestDb;
+
+/// Jobs of a replay.
+const MANY: i64 = 20_000;
+
+/// A replay of 20,000 jobs, all of them sent, of which those up to `ended` are accepted.
+const REPLAYED: &str = "
+    insert into replays (actor, via, filter, rate, matched) values ('alice', 'api', '{}', 1, 20000);
+    alter table replay_jobs set (autovacuum_enabled = off);
+    alter table jobs set (autovacuum_enabled = off);
+    analyze;
+    insert into jobs (id, seq, account, mobile, priority, content, state, wait_reason, on_unknown, digest, claim_id)
+    select 'job-' || n, n, 'main', (13900000000 + n)::text, 'normal', 'x',
+        case when n % 2 = 0 then 'accepted' else 'waiting' end, case when n % 2 = 1 then 'scheduled' end, 'hold', '\\x00', n
+    from generate_series(1, 20000) n;
+    insert into replay_jobs (replay_id, position, job_id, from_state, requests, result)
+    select 1, n, case when n % 2000 = 0 then 'gone-' else 'job-' end || n, 'failed', 1, 'sent'
+    from generate_series(1, 20000) n";
+
+async fn with(rows: &'static str) -> TestDb {
+    let db = TestDb::create().await;
+    let store = store(&db);
+    store.migrate().await.unwrap();
+    store.close().await;
+    db.pool.execute(sqlx::raw_sql(rows)).await.unwrap();
+    db
+}
+
+#[tokio::test]
+async fn the_results_of_a_replay_are_looked_up_one_by_one() {
+    let db = with(REPLAYED).await;
+    let looks = looked_at(&db, async |store| {
+        let noted = timeout(Duration::from_secs(20), store.replay_results()).await;
+        noted.expect("it does not look at each for each").unwrap();
+    })
+    .await;
+    assert!(looks < MANY * 10, "{looks} rows and entries");
+    let results = "select string_agg(result || ' ' || jobs, ', ' order by result) from (
+        select result, count(*) as jobs from replay_jobs group by 1) as counted";
+    let results: String = sqlx::query_scalar(results).fetch_one(&db.pool).await.unwrap();
+    assert_eq!(results, "accepted 9990, sent 10000, skipped 10");
+}
+
+/// A campaign of 30,000 that was scheduled for one moment, as many that waited for the morning, and one that is retried
+/// a second later, where there was nothing when Postgres looked last.
+const DUE: &str = "
+    alter table jobs set (autovacuum_enabled = off);
+    analyze;
+    insert into jobs (id, seq, account, mobile, priority, content, state, wait_reason, due_at, on_unknown, digest, claim_id)
+    select 'job-' || n, n, 'main', (13900000000 + n)::text, 'bulk', 'x', 'waiting',
+        case when n % 2 = 0 then 'scheduled' else 'quiet_hours' end, now() - interval '1 min', 'hold', '\\x00', n
+    from generate_series(1, 60000) n;
+    insert into jobs (id, seq, account, mobile, priority, content, state, wait_reason, due_at, on_unknown, digest, claim_id)
+    values ('retried', 99999, 'main', '13800138000', 'high', 'x', 'waiting', 'retry', now(), 'hold', '\\x00', 0)";
+
+#[tokio::test]
+async fn a_retry_comes_out_before_a_campaign_that_was_due_earlier() {
+    let db = with(DUE).await;
+    for round in 0..3 {
+        let looks = looked_at(&db, async |store| {
+            let due = store.release_due(chrono::Utc::now(), 100).await.unwrap();
+            let retried = due.first().is_some_and(|released| released.job.id == "retried");
+            assert_eq!((due.len(), retried), if round == 0 { (101, true) } else { (100, false) });
+        })
+        .await;
+        assert!(looks < 100 * 20, "{looks} rows and entries for 100 jobs");
+        let looks = looked_at(&db, async |store| {
+            assert_eq!(store.wake(chrono::Utc::now(), 100).await.unwrap().len(), 100);
+        })
+        .await;
+        assert!(looks < 100 * 20, "{looks} rows and entries to wake 100 jobs");
+    }
+}

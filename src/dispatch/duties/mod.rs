@@ -4,6 +4,7 @@
 mod accounts;
 mod aside;
 mod balance;
+mod blocked;
 mod clock;
 mod events;
 mod expire;
@@ -53,6 +54,7 @@ impl Duties {
             duties.tasks.spawn(events::run(desk.clone(), stop.clone()));
         }
         duties.tasks.spawn(clock::run(desk.clone(), stop.clone()));
+        duties.tasks.spawn(blocked::run(desk.clone(), stop.clone()));
         duties.tasks.spawn(gauges::run(desk.clone(), pace.clone(), stop.clone()));
         if let Some(every) = desk.settings.balance_every {
             duties.tasks.spawn(balance::run(desk.clone(), every, stop.clone()));

@@ -106,6 +106,8 @@ impl Status for Shown {
     }
 
     fn metrics(&self) -> String {
+        // Not kept by whoever finds out: it would stand for ever where the session ends meanwhile.
+        self.metrics.rabbitmq_blocked.set(i64::from(self.health.is_down(Part::Publishing)));
         self.metrics.render()
     }
 }

@@ -71,6 +71,9 @@ up() {
     fi
     if [ -z "${AMQP_URL:-}" ]; then rabbit_await; fi
     [ ${#started[@]} -eq 0 ] || say "Ready: ${started[*]}."
+    # Whoever set a variable long ago wonders what runs.
+    [ -z "${AMQP_URL:-}" ] || say "RabbitMQ: the one of AMQP_URL."
+    [ -z "${DATABASE_URL:-}" ] || say "PostgreSQL: the one of DATABASE_URL."
 }
 
 down() {

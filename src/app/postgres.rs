@@ -50,7 +50,7 @@ async fn probe(config: &Config) -> Result<(), String> {
     }
 }
 
-/// `readyz` says at once when Postgres is away, even while no job is under way.
+/// `readyz` says at once when Postgres is away or takes no writes, even while no job is under way.
 pub(super) async fn watch(config: Config, store: Store, health: Arc<Health>) {
     loop {
         let ping = store.clone();

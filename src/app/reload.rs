@@ -82,6 +82,10 @@ async fn try_to(app: &mut App, loaded: Result<Config, Problems>) -> Reloaded {
         problems.iter().map(ToString::to_string).collect::<Vec<_>>()
     })?;
     match app.reload(config).await {
+        Ok(changed) if changed.is_empty() => {
+            info!("the configuration is as it was: nothing was changed");
+            Ok(changed)
+        }
         Ok(changed) => {
             info!(changed = changed.join(", "), "the new configuration is in force");
             Ok(changed)

@@ -1,5 +1,7 @@
 //! A connection for publishing with confirms: the broker has a message, or we know that we do not know.
 
+use std::time::Duration;
+
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionStatus};
 use secrecy::SecretString;
@@ -13,6 +15,9 @@ use super::topology::Topology;
 pub(super) const PERSISTENT: u8 = 2;
 /// Publishes under way at a time: bounds memory, and the time until an error shows.
 pub(super) const WINDOW: usize = 500;
+
+/// For RabbitMQ to confirm a message that no queue takes, or to say that it blocks us.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A message on its way out.
 pub(super) struct Outgoing<'a> {
@@ -98,12 +103,38 @@ impl Outlet {
 
     /// Waits for its turn, and connects if need be.
     pub async fn turn(&self) -> Result<Turn<'_>, BrokerError> {
-        let mut guard = self.open.lock().await;
+        self.turn_with(self.open.lock().await).await
+    }
+
+    async fn turn_with<'a>(&'a self, mut guard: MutexGuard<'a, Option<Open>>) -> Result<Turn<'a>, BrokerError> {
         let open = match guard.take() {
             Some(open) if open.channel.status().connected() => open,
             _ => self.open().await?,
         };
         Ok(Turn { guard, open: Some(open) })
+    }
+
+    /// Publishes a message that no queue takes: RabbitMQ says that it blocks publishers to those alone that publish.
+    /// Whoever has the turn learns of it by itself. May be cancelled.
+    pub async fn look(&self) -> Result<(), BrokerError> {
+        if self.blocked().is_some() {
+            return Ok(());
+        }
+        let Ok(guard) = self.open.try_lock() else { return Ok(()) };
+        let mut turn = self.turn_with(guard).await?;
+        let (exchange, routing_key) = ("", &*self.topology.nowhere());
+        let properties = BasicProperties::default();
+        let message = Outgoing { exchange, routing_key, mandatory: false, body: &[], properties };
+        match tokio::time::timeout(LOOK, turn.window(std::iter::once(message))).await {
+            Ok(Ok(_)) => turn.end(),
+            Ok(Err(error)) => {
+                turn.abandon().await;
+                return Err(error);
+            }
+            // Blocked, and then it keeps the connection; else that is no good.
+            Err(_) => drop(turn),
+        }
+        Ok(())
     }
 
     /// Set while RabbitMQ takes nothing from publishers: one of its alarms is on. What is published all the

@@ -198,6 +198,10 @@ impl Publisher for JobPublisher {
         properties::of_description(properties)
     }
 
+    fn look(&self) -> Boxed<'_, Result<(), PublishError>> {
+        Box::pin(async { self.outlet.look().await.map_err(publish_error) })
+    }
+
     fn trouble(&self) -> Option<String> {
         self.outlet.blocked()
     }

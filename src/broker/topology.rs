@@ -47,6 +47,11 @@ impl Topology {
         format!("{}.events", self.prefix)
     }
 
+    /// A routing key of the default exchange: no queue is called so.
+    pub fn nowhere(&self) -> String {
+        format!("{}.nowhere", self.prefix)
+    }
+
     /// Declares everything.
     pub async fn declare(&self, channel: &Channel) -> Result<(), BrokerError> {
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };

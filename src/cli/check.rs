@@ -1,5 +1,6 @@
 //! `dispatcher check`: is everything set up? What is wrong, and how to mend it.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -7,6 +8,7 @@ use clap::Args;
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::connect::PATIENCE;
@@ -25,8 +27,8 @@ Examples:
   dispatcher --config /etc/dispatcher/dispatcher.toml check
   dispatcher check --json | jq '.checks[] | select(.ok | not)'
 
-It sends nothing and changes nothing: RabbitMQ and Postgres are asked whether they can be used,
-ihuyi for each account's balance. All at once, 10 s at most. Exit 1 where something fails, 2 where
+It sends no SMS and changes nothing: a message goes through a queue of its own in RabbitMQ, Postgres
+is asked whether it takes writes, ihuyi for each account's balance. All at once, 10 s at most. Exit 1 where something fails, 2 where
 the configuration is wrong.";
 
 /// Checks configuration, RabbitMQ, Postgres and each account's balance: what is wrong, how to mend it.
@@ -76,6 +78,7 @@ pub(super) async fn run(_args: CheckArgs, loaded: Result<Config, Problems>, as_j
     let (rabbitmq, postgres, accounts) = tokio::join!(rabbitmq(&config), postgres(&config), accounts(&config));
     findings.extend([rabbitmq, postgres]);
     findings.extend(accounts);
+    findings.extend(listeners(&config).await);
     let ok = findings.iter().all(|finding| finding.ok);
     match as_json {
         true => output::json(&json!({ "ok": ok, "checks": findings }))?,
@@ -99,7 +102,9 @@ fn wrong_configuration(problems: Problems, as_json: bool) -> anyhow::Result<()> 
 async fn rabbitmq(config: &Config) -> Finding {
     let probe = broker::probe::probe(&config.rabbitmq.url, &config.rabbitmq.prefix);
     let cure = match timeout(PATIENCE, probe).await {
-        Ok(Ok(())) => return Finding::ok("rabbitmq", "connected, logged in, may create queues"),
+        Ok(Ok(())) => {
+            return Finding::ok("rabbitmq", "connected, may create queues, takes messages and gives them back");
+        }
         Err(_) => return Finding::wrong("rabbitmq", silent(PATIENCE), "check host, port and firewall of rabbitmq.url"),
         Ok(Err(error)) => (error.to_string(), rabbitmq_cure(&error)),
     };
@@ -111,8 +116,11 @@ fn rabbitmq_cure(error: &ProbeError) -> &'static str {
         ProbeError::Unreachable(_) => "start RabbitMQ, or correct host and port of rabbitmq.url",
         ProbeError::Refused(_) => "correct user, password and virtual host (%2f is /) in rabbitmq.url",
         ProbeError::Forbidden(_) => {
-            "give the user all permissions on what begins with rabbitmq.prefix: `rabbitmqctl set_permissions`"
+            "give the user all permissions on what begins with rabbitmq.prefix, and to write to amq.default: \
+             `rabbitmqctl set_permissions`"
         }
+        ProbeError::Blocked => "free memory or disk of the broker: `rabbitmqctl status` names its alarms",
+        ProbeError::Lost => "see the log of RabbitMQ",
     }
 }
 
@@ -140,6 +148,25 @@ async fn accounts(config: &Config) -> Vec<Finding> {
     }
 }
 
+/// Addresses that this machine has not, or may not use. One that is taken is no fault: a daemon may run.
+async fn listeners(config: &Config) -> Vec<Finding> {
+    let callbacks = config.callbacks.secret.is_some().then_some(("callbacks.listen", config.callbacks.listen));
+    let mut findings = Vec::new();
+    for (key, address) in [("admin.listen", config.admin.listen)].into_iter().chain(callbacks) {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() != ErrorKind::AddrInUse => {
+                let cure = "name an address of this machine, and a port above 1023";
+                findings.push(Finding::wrong(key, format!("{address} cannot be bound: {error}"), cure));
+            }
+            _ => {}
+        }
+    }
+    findings
+}
+
+/// The URL of the balance is that of the submits with another method, unless it is configured.
+const BALANCE_CURE: &str = "correct gateway.submit_url (or balance_url, where it is set), or let this machine reach it";
+
 async fn balance(client: &Client, name: &str, account: &Account) -> Finding {
     let Some(api_key) = account.api_key.clone() else {
         return Finding::wrong(format!("accounts.{name}"), "has no key", "set api_key or api_key_file");
@@ -154,9 +181,7 @@ async fn balance(client: &Client, name: &str, account: &Account) -> Finding {
 fn judge(name: &str, balance: Balance) -> Finding {
     let check = format!("accounts.{name}");
     match balance {
-        Balance::Unavailable(reason) => {
-            Finding::wrong(check, reason, "correct gateway.balance_url, or let this machine reach it")
-        }
+        Balance::Unavailable(reason) => Finding::wrong(check, reason, BALANCE_CURE),
         Balance::Answer { code: SUCCESS, left: Some(..=0), .. } => {
             Finding::wrong(check, "no message is left", "top up the account in ihuyi's console")
         }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{connect, output};
 use crate::config::Config;
+use crate::store::MigrationError;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,10 +25,16 @@ pub struct MigrateArgs {}
 /// When Postgres cannot be reached, or its schema is not this program's.
 pub(super) async fn run(_args: MigrateArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let store = connect::store(config).await?;
+    let missing = match store.check_migrations().await {
+        Err(MigrationError::Behind(missing)) => missing,
+        // Whatever else there is, `migrate` says it.
+        _ => 0,
+    };
     store.migrate().await?;
     store.close().await;
-    match as_json {
-        true => output::json(&json!({ "up_to_date": true })),
-        false => output::line("the database is up to date"),
+    match (as_json, missing) {
+        (true, _) => output::json(&json!({ "up_to_date": true, "applied": missing })),
+        (false, 0) => output::line("the database is up to date"),
+        (false, _) => output::line(&format!("the database is up to date: {missing} migration(s) applied")),
     }
 }

@@ -117,7 +117,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             let loaded = config::load(cli.config.as_deref(), config::environment(), args.needs());
             single(reload::run(args, loaded, json))
         }
-        Command::Top(args) => single(top::run(args, &load(cli.config, Needs::NoSecrets)?, json)),
+        Command::Top(args) => {
+            let loaded = config::load(cli.config.as_deref(), config::environment(), Needs::NoSecrets);
+            single(top::run(args, loaded, json))
+        }
         Command::Simulate(args) => single(simulate::run(*args, json)),
         Command::Completions(args) => completions::run(args),
     }

@@ -19,8 +19,8 @@ use crate::store::{Store, TemplateInfo};
 const EXAMPLES: &str = "\
 Examples:
   dispatcher templates list
-  dispatcher templates check order_shipped 2026112401
-  dispatcher templates check --content '您的订单2026112401已发货。'
+  dispatcher templates check order_shipped SF112401
+  dispatcher templates check --content '您的订单SF112401已发货。'
   dispatcher templates add --account main '您的订单【变量】已发货。'
 
 A template that `add` registers can be used once ihuyi has approved it. Bind /ihuyi/template/SECRET in

@@ -239,7 +239,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[admin]`: metrics, health, API and console; private.
+/// `[admin]`: metrics, health and the API; private.
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// Default `127.0.0.1:9464`; port 0 takes any free one.
@@ -360,7 +360,9 @@ pub fn load(
     let mut problems = Vec::new();
     let source = source::read(path, env, &mut problems)?;
     let written = Written::of(&source.root);
-    let config = read::Reader::read(source, needs, problems, sections::config)?;
+    let is_without_file = source.origins.is_without_file();
+    let config = read::Reader::read(source, needs, problems, sections::config)
+        .map_err(|problems| if is_without_file { source::name_the_file(problems) } else { problems })?;
     Ok(Config { written: written.with_keys(&config.accounts), ..config })
 }
 

@@ -13,6 +13,12 @@ impl Problems {
         (!problems.is_empty()).then_some(Problems(problems))
     }
 
+    /// The same, behind another.
+    pub(super) fn begin_with(mut self, problem: Problem) -> Problems {
+        self.0.insert(0, problem);
+        self
+    }
+
     /// Each problem.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ::config::{Config, ConfigError, Environment, File, FileFormat, Map, Value, ValueKind};
 
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
 
 /// Read where no file is named, if it is there.
 const DEFAULT_FILE: &str = "dispatcher.toml";
@@ -15,6 +15,9 @@ const DEFAULT_FILE: &str = "dispatcher.toml";
 const PREFIX: &str = "DISPATCHER__";
 /// Between the parts of a variable's name.
 const SEPARATOR: &str = "__";
+
+/// Where a value is missed that no variable sets, when there is no file.
+const NOWHERE: &str = "environment";
 
 /// The merged tree, as typed.
 pub(super) struct Source {
@@ -32,12 +35,17 @@ pub(super) struct Origins {
 }
 
 impl Origins {
+    /// Nobody named a file, and there is none of the usual name.
+    pub fn is_without_file(&self) -> bool {
+        self.file.is_none()
+    }
+
     /// The variable that sets the value at `path`, else the file; `environment` where there is none.
     pub fn of(&self, path: &str) -> String {
         match (self.variables.get(path), &self.file) {
             (Some(variable), _) => variable.clone(),
             (None, Some(file)) => file.display().to_string(),
-            (None, None) => "environment".into(),
+            (None, None) => NOWHERE.into(),
         }
     }
 
@@ -93,6 +101,17 @@ pub(super) fn read(
         Ok(merged) => Ok(Source { root: merged.cache, origins }),
         Err(error) => Err(Problem { origin: origins.of(""), path: String::new(), text: syntax(&error) }),
     }
+}
+
+/// Where values are missing, it helps to know first that there is no file.
+pub(super) fn name_the_file(problems: Problems) -> Problems {
+    if problems.iter().all(|problem| problem.origin != NOWHERE) {
+        return problems;
+    }
+    let folder = std::env::current_dir().map_or_else(|_| "this folder".into(), |folder| folder.display().to_string());
+    let origin = format!("there is no {DEFAULT_FILE} in {folder}");
+    let text = "name it with `--config FILE`, or set everything by the environment".into();
+    problems.begin_with(Problem { origin, path: String::new(), text })
 }
 
 /// The file's path and text; `None` where none is named and the `default` one is not there.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::batch::Refused;
 use super::deliver::Parcel;
@@ -136,22 +136,25 @@ impl Desk {
         drop(permit);
         let took = pace.now().saturating_sub(departed);
         self.metrics.submit_seconds.with_label_values(&[self.account_name(*account)]).observe(took.as_secs_f64());
-        let opened = pace.act(|pacer, now| {
-            let opened = match &reply {
-                Reply::NotSent(_) => pacer.circuit.failed(now),
-                Reply::Answer(_) | Reply::Unknown(_) => {
-                    pacer.circuit.reached();
-                    false
-                }
-            };
+        let (was_open, is_open) = pace.act(|pacer, now| {
+            let was_open = pacer.circuit.is_open();
+            match &reply {
+                Reply::NotSent(_) => drop(pacer.circuit.failed(now)),
+                Reply::Answer(_) | Reply::Unknown(_) => pacer.circuit.reached(),
+            }
             if let Some(ticket) = attempt.ticket {
                 pacer.replied(ticket, departed, now);
             }
-            self.metrics.circuit_open.set(i64::from(pacer.circuit.is_open()));
-            opened
+            let is_open = pacer.circuit.is_open();
+            self.metrics.circuit_open.set(i64::from(is_open));
+            (was_open, is_open)
         });
-        if let (true, Reply::NotSent(reason)) = (opened, &reply) {
-            warn!(reason, "the gateway cannot be reached: holding jobs, probing with one");
+        match (&reply, was_open, is_open) {
+            (Reply::NotSent(reason), false, true) => {
+                warn!(reason, "the gateway cannot be reached: holding jobs, probing with one");
+            }
+            (_, true, false) => info!("the gateway is reached again"),
+            _ => {}
         }
         reply
     }

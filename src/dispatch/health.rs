@@ -56,6 +56,11 @@ impl Health {
         self.parts().remove(&part).is_some()
     }
 
+    /// Whether `part` is down.
+    pub fn is_down(&self, part: Part) -> bool {
+        self.parts().contains_key(&part)
+    }
+
     /// All reasons, `part: reason`; none when ready.
     pub fn reasons(&self) -> Vec<String> {
         self.parts().iter().map(|(part, reason)| format!("{}: {reason}", part.as_str())).collect()

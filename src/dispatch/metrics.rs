@@ -50,6 +50,8 @@ pub struct Metrics {
     pub duplicates: IntCounter,
     /// 1 while the consuming connection is up.
     pub rabbitmq_connected: IntGauge,
+    /// 1 while RabbitMQ takes no messages from this process.
+    pub rabbitmq_blocked: IntGauge,
     /// Rows in a batch.
     pub batch_rows: HistogramVec,
     /// Time of a batch.
@@ -125,6 +127,7 @@ impl Metrics {
                 IntCounter::with_opts(opts("duplicates_total", "Repeats that were not sent again.")),
             ),
             rabbitmq_connected: gauge(r, "rabbitmq_connected", "1 while this process consumes."),
+            rabbitmq_blocked: gauge(r, "rabbitmq_blocked", "1 while one of RabbitMQ's alarms blocks publishers."),
             batch_rows: histograms(r, "postgres_batch_rows", "Rows in a batch.", &["statement"], &ROWS),
             batch_seconds: histograms(r, "postgres_batch_seconds", "Time of a batch.", &["statement"], &SECONDS),
             events_pending: gauge(r, "events_pending", "Events that are committed and not yet published."),

@@ -11,6 +11,7 @@ mod duties;
 pub mod health;
 pub mod inbox;
 mod intake;
+mod lift;
 pub mod metrics;
 pub mod pacer;
 pub mod ports;

@@ -12,6 +12,7 @@ use super::desk::{Desk, Notices, Ports};
 use super::duties::{self, Duties};
 use super::health::{Health, Part};
 use super::intake::Reception;
+use super::lift::lift;
 use super::metrics::Metrics;
 use super::pacer::Pace;
 use super::ports::*;
@@ -201,6 +202,7 @@ async fn open(desk: &Arc<Desk>) -> Result<(Arc<Pace>, Box<dyn Consuming>), Strin
 
 /// What a former owner left: paused accounts, and who stands in line.
 async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
+    lift(desk).await?;
     let names: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
     let rows = desk.ports.upkeep.accounts(&names).await?;
     duties::restore_accounts(desk, pace, &rows);

@@ -4,9 +4,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::Executor;
 use sqlx::migrate::Migrate;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Executor, Postgres};
 
 use super::error::ledger_error;
 use super::pool::Pool;
@@ -157,15 +157,29 @@ impl Store {
         if missing == 0 { Ok(()) } else { Err(MigrationError::Behind(missing)) }
     }
 
-    /// One round trip.
+    /// Does it take writes? One round trip. Where it does not, every connection is given up: a session keeps to what
+    /// was true when it was opened.
     pub async fn ping(&self) -> Result<(), LedgerError> {
-        sqlx::query("select 1").execute(&self.pool).await.map(drop).map_err(ledger_error)
+        if takes_writes(&self.pool).await.map_err(ledger_error)? {
+            return Ok(());
+        }
+        self.pool.renew();
+        Err(LedgerError::Unavailable(TAKES_NO_WRITES.into()))
     }
 
     /// Ends all connections.
     pub async fn close(&self) {
         self.pool.current().close().await;
     }
+}
+
+/// What is wrong with a server that is well but for this.
+pub(super) const TAKES_NO_WRITES: &str = "it takes no writes: it is read-only, or a standby";
+
+/// Whether a session of `server` may write: not on a standby, nor where its database or user is set to read only.
+pub(super) async fn takes_writes<'e>(server: impl Executor<'e, Database = Postgres>) -> Result<bool, sqlx::Error> {
+    let read_only: String = sqlx::query_scalar("show transaction_read_only").fetch_one(server).await?;
+    Ok(read_only == "off")
 }
 
 fn migrate_error(error: sqlx::migrate::MigrateError) -> MigrationError {

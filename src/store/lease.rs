@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Executor};
 
-use super::connect::{SESSION, Store};
+use super::connect::{SESSION, Store, TAKES_NO_WRITES, takes_writes};
 use super::error::ledger_error;
 use super::pool::Pool;
 use crate::dispatch::ports::{Boxed, Held, Lease, LedgerError};
@@ -41,6 +41,10 @@ impl ShardLease {
             .application_name("dispatcher lease");
         let mut connection = options.connect().await.map_err(ledger_error)?;
         connection.execute(SESSION).await.map_err(ledger_error)?;
+        // A standby grants the lock, which means nothing to its primary.
+        if !takes_writes(&mut connection).await.map_err(ledger_error)? {
+            return Err(LedgerError::Unavailable(TAKES_NO_WRITES.into()));
+        }
         let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended($1, 0))")
             .bind(&self.key)
             .fetch_one(&mut connection)

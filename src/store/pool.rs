@@ -20,6 +20,9 @@ use tokio::time::timeout;
 /// Longer than any statement may take (`statement_timeout`): the server would have ended it.
 const SILENCE: Duration = Duration::from_secs(65);
 
+/// The SQLSTATE of a write in a session that may only read.
+const READ_ONLY: &str = "25006";
+
 /// Connections to Postgres. A `&Pool` executes statements.
 #[derive(Clone, Debug)]
 pub(super) struct Pool(Arc<Inner>);
@@ -60,6 +63,8 @@ impl Pool {
         let answers = lent.connection()?.fetch_many(query).try_collect();
         let silent = tokio::select! {
             answered = timeout(SILENCE, answers) => match answered {
+                // A session that was opened while the server took no writes may stay so for as long as it lives.
+                Ok(Err(error)) if is_read_only(&error) => return Err(error),
                 Ok(answers) => {
                     // A rejected body of 10 MB would leave a buffer of 20 MB behind in every connection.
                     lent.connection()?.shrink_buffers();
@@ -79,6 +84,10 @@ impl Pool {
 
 /// The end of one statement, or a row.
 type Answer = Either<PgQueryResult, PgRow>;
+
+fn is_read_only(error: &Error) -> bool {
+    error.as_database_error().is_some_and(|refused| refused.code().as_deref() == Some(READ_ONLY))
+}
 
 fn given_up() -> Error {
     let why = "no answer came, and the connection was given up";

@@ -8,6 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
+use super::connect::{TAKES_NO_WRITES, takes_writes};
+
 /// Why Postgres cannot be used, and the cure. The words hold no password.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}: {cure}")]
@@ -18,18 +20,24 @@ pub struct ProbeError {
     pub cure: &'static str,
 }
 
-/// Connects and logs in, once. The caller limits the time.
+/// Connects, logs in, and asks whether it takes writes, once. The caller limits the time.
 ///
 /// # Errors
 /// When that does not work.
 pub async fn probe(url: &SecretString) -> Result<(), ProbeError> {
     let options = PgConnectOptions::from_str(url.expose_secret())
         .map_err(|_| ProbeError { problem: "postgres.url cannot be read".into(), cure: "correct it" })?;
-    let connection = options.application_name("dispatcher check").connect().await.map_err(explain)?;
-    // That it was opened is all we wanted.
+    let mut connection = options.application_name("dispatcher check").connect().await.map_err(explain)?;
+    let writes = takes_writes(&mut connection).await.map_err(explain)?;
+    // The verdict is known; how the goodbye goes does not matter.
     let _ = connection.close().await;
-    Ok(())
+    match writes {
+        true => Ok(()),
+        false => Err(ProbeError { problem: TAKES_NO_WRITES.into(), cure: WRITES }),
+    }
 }
+
+const WRITES: &str = "correct postgres.url to name the primary, or set default_transaction_read_only off";
 
 fn explain(error: sqlx::Error) -> ProbeError {
     let cure = match &error {

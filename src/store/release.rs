@@ -81,6 +81,38 @@ impl Store {
         Ok(moved.rows_affected())
     }
 
+    pub(super) async fn lift_rows(
+        &self,
+        now: Timestamp,
+        awake: &[Priority],
+        free: bool,
+        limit: u32,
+    ) -> Result<u64, LedgerError> {
+        let awake: Vec<&str> = awake.iter().map(|priority| priority.as_str()).collect();
+        let lifted = sqlx::query(
+            "with held as (
+                 select id from jobs j
+                 where state = 'waiting' and not on_room and due_at > greatest($1, now())
+                   and (wait_reason = 'quiet_hours' and priority = any($2)
+                       or wait_reason = 'number_limit' and $3 and not exists (
+                           select from attempts a
+                           where a.job_id = j.id and a.attempt = j.requests and a.outcome = 'tomorrow'))
+                 order by due_at, seq
+                 limit $4
+                 for update skip locked
+             )
+             update jobs j set due_at = least($1, now()) from held where j.id = held.id",
+        )
+        .bind(now)
+        .bind(awake)
+        .bind(free)
+        .bind(i64::from(limit))
+        .execute(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        Ok(lifted.rows_affected())
+    }
+
     /// A morning's or a midnight's jobs go to the line of their account instead: RabbitMQ and the pacer
     /// would only hand back what is more than seconds' worth. Windows go by the clock that counts them,
     /// Postgres' own; quiet hours by `now`, as they do on arrival.

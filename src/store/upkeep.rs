@@ -284,6 +284,16 @@ impl Upkeep for Store {
         Box::pin(self.wake_rows(now, limit))
     }
 
+    fn lift<'a>(
+        &'a self,
+        now: Timestamp,
+        awake: &'a [Priority],
+        free: bool,
+        limit: u32,
+    ) -> Boxed<'a, Result<u64, LedgerError>> {
+        Box::pin(self.lift_rows(now, awake, free, limit))
+    }
+
     fn put_forward(&self, by: chrono::TimeDelta) -> Boxed<'_, Result<u64, LedgerError>> {
         Box::pin(self.put_forward_rows(by))
     }

@@ -9,7 +9,7 @@ use crate::support::stage::{Stage, lenient};
 use crate::support::{becomes, dispatcher as command, job, number};
 
 /// What these parts of the contract give; receipts and replies have theirs.
-const METRICS: [&str; 22] = [
+const METRICS: [&str; 23] = [
     "jobs_received_total",
     "jobs_rejected_total",
     "jobs_finished_total",
@@ -25,6 +25,7 @@ const METRICS: [&str; 22] = [
     "gateway_circuit_open",
     "duplicates_total",
     "rabbitmq_connected",
+    "rabbitmq_blocked",
     "postgres_batch_rows",
     "postgres_batch_seconds",
     "build_info",

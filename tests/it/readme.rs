@@ -10,6 +10,7 @@ use dispatcher::domain::codes::{self, CodeTable};
 use dispatcher::domain::event::{self, Event};
 use dispatcher::domain::job::{OnUnknown, Priority};
 use dispatcher::domain::message::{self, Properties, RejectReason, Rules};
+use dispatcher::domain::template::{Template, Templates, VARIABLE_MAX};
 use lapin::message::BasicGetMessage;
 use lapin::options::*;
 use lapin::types::{AMQPValue, FieldTable};
@@ -86,21 +87,24 @@ fn check(got: &BasicGetMessage) {
         timestamp_ms: Some(*published_ms),
         traceparent: None,
     };
-    let rules = Rules {
-        content_max: 300,
-        default_account: "main".into(),
-        accounts: ["main".to_owned()].into(),
-        on_unknown: OnUnknown::Hold,
-        checks: Default::default(),
-        templates: Default::default(),
-    };
-    let job = message::decode(&got.delivery.data, &described, &rules).expect("publish.py publishes a valid job");
+    let job = message::decode(&got.delivery.data, &described, &rules()).expect("publish.py publishes a valid job");
     assert_eq!(Some(job.id), described.message_id);
     assert_eq!(job.priority, Priority::Normal);
     let age = chrono::Utc::now() - job.published_at.expect("a time of publishing");
     assert!((0..60).contains(&age.num_seconds()), "{age}");
     assert_eq!((properties.delivery_mode(), got.delivery.redelivered), (&Some(2), false));
     assert_eq!(properties.content_type().as_ref().map(|text| text.as_str()), Some("application/json"));
+}
+
+fn rules() -> Rules {
+    Rules {
+        content_max: 300,
+        default_account: "main".into(),
+        accounts: ["main".to_owned()].into(),
+        on_unknown: OnUnknown::Hold,
+        checks: Default::default(),
+        templates: Default::default(),
+    }
 }
 
 #[tokio::test]
@@ -227,6 +231,25 @@ fn both_readmes_list_every_metric() {
         for name in &names {
             assert!(text.contains(&quoted(name)), "{file} does not explain {name}");
         }
+    }
+}
+
+/// The template of the sample, with a job that names it, as both READMEs show them.
+#[test]
+fn the_template_example_is_a_job() {
+    let sample: Vec<&str> =
+        include_str!("../../dispatcher.toml").lines().map(|line| line.trim_start_matches('#')).collect();
+    let of_template = sample.iter().skip_while(|line| **line != "[templates.order_shipped]");
+    let value = |key: &str| {
+        let line = of_template.clone().find_map(|line| line.strip_prefix(&format!("{key} = "))).unwrap();
+        line.trim_matches('"').to_owned()
+    };
+    for (file, text) in READMES {
+        let shown = text.lines().find(|line| line.contains("\"template_id\": \"order_shipped\"")).unwrap();
+        let template = Template::new(value("id"), &value("text"), VARIABLE_MAX).unwrap();
+        let templates = Templates::new([("order_shipped".to_owned(), template)].into());
+        let decoded = message::decode(shown.as_bytes(), &Properties::default(), &Rules { templates, ..rules() });
+        assert!(decoded.is_ok(), "{file}: {decoded:?}");
     }
 }
 

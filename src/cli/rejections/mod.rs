@@ -5,7 +5,7 @@ mod retry;
 use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::table::{Table, clean};
@@ -13,6 +13,7 @@ use super::{connect, output, parse, when};
 use crate::config::Config;
 use crate::domain::job::Timestamp;
 use crate::domain::message::RejectReason;
+use crate::domain::privacy::masked;
 use crate::store::Store;
 use crate::store::query::{Cursor, MAX_PAGE, RejectionFilter, RejectionInfo, RejectionSummary};
 
@@ -126,6 +127,44 @@ struct Shown<'a> {
     body: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     properties: Option<&'a RawValue>,
+    #[serde(flatten)]
+    publisher: Publisher,
+}
+
+/// The parts between dots, as in `<priority>.<mobile>`; one that may be a number, also a wrong one, is masked.
+fn without_numbers(text: &str) -> String {
+    let is_number = |part: &str| part.bytes().filter(u8::is_ascii_digit).count() >= SHORTEST_NUMBER;
+    let hide = |part: &str| if is_number(part) { masked(part) } else { part.to_owned() };
+    text.split('.').map(hide).collect::<Vec<_>>().join(".")
+}
+
+/// Digits of what somebody may recognise.
+const SHORTEST_NUMBER: usize = 7;
+
+/// What tells whose message it is, numbers masked.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Publisher {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_id: Option<String>,
+}
+
+impl Publisher {
+    fn of(rejection: &RejectionInfo) -> Publisher {
+        let Publisher { routing_key, user_id, app_id } =
+            serde_json::from_str(rejection.properties.get()).unwrap_or_default();
+        let hide = |text: Option<String>| text.map(|text| without_numbers(&text));
+        Publisher { routing_key: hide(routing_key), user_id: hide(user_id), app_id: hide(app_id) }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = String> {
+        let parts = [("routing key", &self.routing_key), ("user id", &self.user_id), ("app id", &self.app_id)];
+        parts.into_iter().filter_map(|(name, text)| Some(format!("{name:<11} {}", clean(text.as_deref()?))))
+    }
 }
 
 async fn show(args: ShowArgs, store: &Store, as_json: bool) -> anyhow::Result<()> {
@@ -137,6 +176,7 @@ async fn show(args: ShowArgs, store: &Store, as_json: bool) -> anyhow::Result<()
             summary: &rejection.summary,
             body: args.full.then(|| String::from_utf8_lossy(&rejection.body).into_owned()),
             properties: args.full.then_some(&rejection.properties),
+            publisher: Publisher::of(&rejection),
         }),
         false => output::line(&page(&rejection, args.full)),
     }
@@ -148,6 +188,7 @@ fn page(rejection: &RejectionInfo, full: bool) -> String {
     let mut lines = vec![format!("rejection {id}: {reason}"), String::new(), format!("problem     {}", clean(detail))];
     lines.push(format!("received    {at} ({})", when::zone(*received_at)));
     lines.extend(retried_at.map(|at| format!("retried     {}", when::show_exactly(at))));
+    lines.extend(Publisher::of(rejection).lines());
     if full {
         lines.push(format!("properties  {}", clean(rejection.properties.get())));
         lines.push(format!("body        {}", clean(&String::from_utf8_lossy(&rejection.body))));

@@ -121,6 +121,10 @@ async fn close(publisher: Option<JobPublisher>) {
     }
 }
 
+/// What was sent waits in RabbitMQ's sockets, and is taken once the alarm ends.
+const UNCONFIRMED: &str = "RabbitMQ confirms nothing: it may be out of memory or disk, `dispatcher check` says more. It \
+     may still take it later: send the same again once that is mended, no id is sent twice";
+
 /// Publishes `messages`; connects when there is something to publish.
 async fn publish(publisher: &mut Option<JobPublisher>, config: &Config, messages: &[Message]) -> anyhow::Result<()> {
     if messages.is_empty() {
@@ -131,13 +135,13 @@ async fn publish(publisher: &mut Option<JobPublisher>, config: &Config, messages
         None => publisher.insert(connect(config).await?),
     };
     let confirmed = timeout(CONFIRM_PATIENCE, publisher.publish(messages)).await;
-    Ok(confirmed.map_err(|_| anyhow!("RabbitMQ confirms nothing: it may be out of memory or disk"))??)
+    Ok(confirmed.map_err(|_| anyhow!("{UNCONFIRMED}"))??)
 }
 
 async fn connect(config: &Config) -> anyhow::Result<JobPublisher> {
     let connecting = JobPublisher::connect(&config.rabbitmq.url, &config.rabbitmq.prefix);
     match timeout(PATIENCE, connecting).await {
-        Ok(connected) => Ok(connected.context("`dispatcher check` may say more")?),
+        Ok(connected) => connected.map_err(|error| anyhow!("{error}: `dispatcher check` may say more")),
         Err(_) => Err(anyhow!("RabbitMQ does not answer within {} s: see `dispatcher check`", PATIENCE.as_secs())),
     }
 }

@@ -11,7 +11,7 @@ mod tests;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -22,15 +22,16 @@ use self::frame::{Frame, Look, Order};
 use self::scrape::Scrape;
 use self::view::Heading;
 use super::{admin, output, when};
-use crate::config::Config;
+use crate::config::{Config, Problems};
 use crate::domain::rate::parse_duration;
 use crate::store::Store;
+use crate::store::query::AccountInfo;
 use crate::web::client;
 
 const EXAMPLES: &str = "\
 Examples:
   dispatcher top
-  dispatcher top --url http://10.0.0.7:9464
+  dispatcher top --url http://10.0.0.7:9464      # needs no configuration
   dispatcher top --once
   dispatcher top --once --json | jq '.failures[0]'
 
@@ -69,7 +70,9 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// When the daemon does not answer to `--once`, or the terminal fails.
-pub(super) async fn run(args: TopArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
+pub(super) async fn run(args: TopArgs, loaded: Result<Config, Problems>, as_json: bool) -> anyhow::Result<()> {
+    // A daemon elsewhere has a file of its own.
+    let config = if args.url.is_some() { loaded.ok() } else { Some(loaded?) };
     let eye = Eye::open(args.url, config)?;
     if args.once || as_json || !std::io::stdout().is_terminal() {
         return once(&eye, args.interval, as_json).await;
@@ -102,33 +105,36 @@ fn printed(frame: &Frame, url: &str) -> String {
 /// Where looks are taken.
 struct Eye {
     metrics_url: Url,
-    store: Store,
+    /// Nobody to ask where there is no configuration.
+    store: Option<Store>,
 }
 
 impl Eye {
-    fn open(url: Option<Url>, config: &Config) -> anyhow::Result<Eye> {
-        let url = match url {
-            Some(url) => url,
-            None => admin::url_of(config)?,
+    fn open(url: Option<Url>, config: Option<Config>) -> anyhow::Result<Eye> {
+        let url = match (url, &config) {
+            (Some(url), _) => url,
+            (None, Some(config)) => admin::url_of(config)?,
+            (None, None) => bail!("no address: name one with --url"),
         };
-        let store = Store::new(&config.postgres.url, CONNECTIONS, PATIENCE)?;
+        let store = config.map(|config| Store::new(&config.postgres.url, CONNECTIONS, PATIENCE)).transpose()?;
         Ok(Eye { metrics_url: url.join("/metrics")?, store })
     }
 
     /// Asks the daemon and Postgres, side by side. What does not answer holds up nothing else.
     async fn look(&self) -> Look {
-        let (url, store) = (self.metrics_url.clone(), self.store.clone());
+        let (metrics, accounts) = tokio::join!(metrics(&self.metrics_url), self.accounts());
+        Look { metrics: metrics.map_err(|error| format!("{error:#}")), accounts }
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountInfo>, String> {
+        let Some(store) = self.store.clone() else {
+            return Err("not configured here: why an account is paused is not shown".into());
+        };
         // Spawned, because a query that is cancelled half-way spoils its connection.
-        let accounts = tokio::spawn(async move { store.list_account_info().await });
-        let (metrics, accounts) = tokio::join!(metrics(&url), timeout(PATIENCE, accounts));
-        let silent = || format!("no answer within {} s", PATIENCE.as_secs());
-        Look {
-            metrics: metrics.map_err(|error| format!("{error:#}")),
-            accounts: match accounts {
-                Ok(Ok(Ok(accounts))) => Ok(accounts),
-                Ok(Ok(Err(error))) => Err(error.to_string()),
-                Ok(Err(_)) | Err(_) => Err(silent()),
-            },
+        let asked = tokio::spawn(async move { store.list_account_info().await });
+        match timeout(PATIENCE, asked).await {
+            Ok(Ok(accounts)) => accounts.map_err(|error| error.to_string()),
+            Ok(Err(_)) | Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         }
     }
 }

@@ -12,7 +12,6 @@ use super::scrape::Scrape;
 use super::view::{Heading, draw};
 use super::*;
 use crate::domain::job::{Outcome, State, WaitReason};
-use crate::store::query::AccountInfo;
 
 /// After `n` seconds of 10 accepted and 2 refused jobs a second.
 fn look(n: u64) -> Look {
@@ -70,6 +69,22 @@ fn a_picture_shows_rates_queues_limiters_accounts_and_failures() {
     assert_eq!(line(&text, "4030"), "4030 permanent 1.0 12 the number is on the blacklist (手机号码已被列入黑名单)");
     assert!(text.ends_with("q quit   p pause   s sort the failures"), "{text}");
     assert_eq!(frame.limiters[1].mean_ms.map(f64::round), Some(200.0));
+}
+
+#[test]
+fn a_narrow_terminal_keeps_the_names_and_a_large_balance_is_not_cut() {
+    let mut look = look(2);
+    let metrics =
+        "dispatcher_account_paused{account=\"main\"} 0\ndispatcher_account_balance{account=\"main\"} 1000000000\n";
+    let frame = frame(&look, &look, Duration::from_secs(1), Order::Rate);
+    let text = drawn(&frame, 80, 30);
+    for name in ["received", "submitted", "in doubt", "waiting, account_paused", "ready, bulk", "circuit", "mobile"] {
+        assert!(text.contains(name), "no {name} in\n{text}");
+    }
+    assert!(text.contains("per second") && text.contains("wait, ms"), "{text}");
+    look.metrics = Ok(Scrape::parse(metrics));
+    let frame = super::frame::frame(&look, &look, Duration::from_secs(1), Order::Rate);
+    assert_eq!(line(&drawn(&frame, 80, 30), "main "), "main active 0 0 1000M");
 }
 
 #[test]

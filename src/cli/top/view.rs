@@ -7,7 +7,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table, Widget};
 use unicode_width::UnicodeWidthStr;
 
-use super::frame::{Frame, Order};
+use super::frame::{Frame, Limiter, Order};
 use crate::cli::table::clean;
 
 /// What stands above and below the panels.
@@ -28,6 +28,8 @@ const HEAD: Style = Style::new().add_modifier(Modifier::BOLD);
 const ALARM: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 /// A panel's borders and its header.
 const AROUND: u16 = 3;
+/// From here on every column of the upper panels has room beside the names.
+const WIDE: u16 = 114;
 
 /// How many lines the whole picture needs.
 pub(super) fn height(frame: &Frame) -> u16 {
@@ -66,28 +68,54 @@ fn title(heading: &Heading<'_>) -> String {
 }
 
 fn draw_top(frame: &Frame, area: Rect, buffer: &mut Buffer) {
-    let thirds = [Constraint::Ratio(1, 3), Constraint::Ratio(1, 3), Constraint::Ratio(1, 3)];
-    let [rates, queues, limiters] = Layout::horizontal(thirds).areas(area);
-    let rows = frame.rates.iter().map(|rate| cells([rate.name.into(), number(rate.per_second), count(rate.total)]));
-    panel(
-        "Rates",
-        ["", "per second", "total"],
-        [Constraint::Fill(1), Constraint::Length(10), Constraint::Length(10)],
-        rows,
-    )
-    .render(rates, buffer);
+    let is_wide = area.width >= WIDE;
+    let widths = match is_wide {
+        true => [Constraint::Ratio(1, 3), Constraint::Ratio(1, 3), Constraint::Ratio(1, 3)],
+        false => [Constraint::Length(22), Constraint::Fill(1), Constraint::Length(19)],
+    };
+    let [rates, queues, limiters] = Layout::horizontal(widths).areas(area);
+    draw_rates(frame, is_wide, rates, buffer);
+    draw_queues(frame, queues, buffer);
+    draw_limiters(frame, is_wide, limiters, buffer);
+}
+
+fn draw_rates(frame: &Frame, is_wide: bool, area: Rect, buffer: &mut Buffer) {
+    let widths = [Constraint::Fill(1), Constraint::Length(10)];
+    if is_wide {
+        let rows = frame.rates.iter().map(|rate| cells([rate.name.into(), number(rate.per_second), count(rate.total)]));
+        let widths = widths.into_iter().chain([Constraint::Length(10)]);
+        panel("Rates", ["", "per second", "total"], widths, rows).render(area, buffer);
+    } else {
+        let rows = frame.rates.iter().map(|rate| cells([rate.name.into(), number(rate.per_second)]));
+        panel("Rates", ["", "per second"], widths, rows).render(area, buffer);
+    }
+}
+
+fn draw_queues(frame: &Frame, area: Rect, buffer: &mut Buffer) {
     let rows = frame.queues.iter().map(|queue| {
         let is_bad = queue.jobs > 0.0 && matches!(queue.name.as_str(), "ready, dead" | "in doubt");
         cells([queue.name.clone(), count(queue.jobs)]).style(alarm_if(is_bad))
     });
-    panel("Queues", ["", "jobs"], [Constraint::Fill(1), Constraint::Length(10)], rows).render(queues, buffer);
-    let waits = frame.limiters.iter().map(|limiter| {
-        cells([limiter.name.into(), number(limiter.per_second), limiter.mean_ms.map(number).unwrap_or_default()])
-    });
-    let circuit = if frame.circuit_open { "OPEN" } else { "closed" };
-    let circuit = cells(["gateway circuit".into(), circuit.into(), String::new()]).style(alarm_if(frame.circuit_open));
-    let widths = [Constraint::Fill(1), Constraint::Length(10), Constraint::Length(9)];
-    panel("Limiters", ["", "per second", "wait, ms"], widths, waits.chain([circuit])).render(limiters, buffer);
+    panel("Queues", ["", "jobs"], [Constraint::Fill(1), Constraint::Length(8)], rows).render(area, buffer);
+}
+
+fn draw_limiters(frame: &Frame, is_wide: bool, area: Rect, buffer: &mut Buffer) {
+    let state = if frame.circuit_open { "OPEN" } else { "closed" };
+    let alarm = alarm_if(frame.circuit_open);
+    let wait = |limiter: &Limiter| limiter.mean_ms.map(number).unwrap_or_default();
+    if is_wide {
+        let row = |limiter: &Limiter| cells([limiter.name.into(), number(limiter.per_second), wait(limiter)]);
+        let circuit = cells(["gateway circuit".into(), state.into(), String::new()]).style(alarm);
+        let rows = frame.limiters.iter().map(row).chain([circuit]);
+        let widths = [Constraint::Fill(1), Constraint::Length(10), Constraint::Length(9)];
+        panel("Limiters", ["", "per second", "wait, ms"], widths, rows).render(area, buffer);
+    } else {
+        let row = |limiter: &Limiter| cells([limiter.name.into(), wait(limiter)]);
+        let circuit = cells(["circuit".into(), state.into()]).style(alarm);
+        let rows = frame.limiters.iter().map(row).chain([circuit]);
+        let widths = [Constraint::Fill(1), Constraint::Length(9)];
+        panel("Limiters", ["", "wait, ms"], widths, rows).render(area, buffer);
+    }
 }
 
 fn draw_accounts(frame: &Frame, area: Rect, buffer: &mut Buffer) {
@@ -147,8 +175,9 @@ fn number(value: f64) -> String {
     if value >= 100.0 || value == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") }
 }
 
+/// In at most eight letters, as columns are narrow: `1000M` for a thousand million.
 fn count(value: f64) -> String {
-    format!("{value:.0}")
+    if value < 1e8 { format!("{value:.0}") } else { format!("{:.0}M", value / 1e6) }
 }
 
 /// A picture as text, without colours and without empty line ends.

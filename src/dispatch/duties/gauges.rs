@@ -8,7 +8,6 @@ use tracing::debug;
 
 use super::pause;
 use crate::dispatch::desk::Desk;
-use crate::dispatch::health::Part;
 use crate::dispatch::pacer::Pace;
 use crate::dispatch::ports::LedgerError;
 
@@ -36,10 +35,6 @@ async fn once(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
         desk.metrics.in_flight.with_label_values(&[&account.name]).set(i64::from(jobs));
     }
     desk.metrics.tracked_mobiles.set(tracked as f64);
-    match desk.ports.publisher.trouble().or_else(|| desk.ports.announcer.trouble()) {
-        Some(reason) => _ = desk.health.down(Part::Publishing, reason),
-        None => _ = desk.health.up(Part::Publishing),
-    }
     let accounts: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
     let waiting = desk.ports.upkeep.waiting(&accounts).await?;
     desk.metrics.set_waiting(&waiting.by_reason);

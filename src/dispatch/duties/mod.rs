@@ -4,6 +4,7 @@
 mod accounts;
 mod aside;
 mod balance;
+mod blocked;
 mod clock;
 mod events;
 mod expire;
@@ -55,6 +56,7 @@ impl Duties {
             duties.spawn("events", events::run(desk.clone(), stop.clone()));
         }
         duties.spawn("clock", clock::run(desk.clone(), stop.clone()));
+        duties.spawn("blocked", blocked::run(desk.clone(), stop.clone()));
         duties.spawn("gauges", gauges::run(desk.clone(), pace.clone(), stop.clone()));
         if let Some(every) = desk.settings.balance_every {
             duties.spawn("balance", balance::run(desk.clone(), every, stop.clone()));

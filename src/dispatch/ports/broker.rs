@@ -16,6 +16,10 @@ pub trait Publisher: Send + Sync + 'static {
     fn again<'a>(&'a self, messages: &'a [Retry]) -> Boxed<'a, Result<Vec<bool>, PublishError>>;
     /// What [`Settle::describe`] wrote, as far as the decoder needs it.
     fn described(&self, properties: &str) -> Properties;
+    /// Asks the broker whether it takes messages, for [`Publisher::trouble`] to know. May be cancelled.
+    fn look(&self) -> Boxed<'_, Result<(), PublishError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Why the broker takes no messages at present, although it is connected.
     fn trouble(&self) -> Option<String> {
         None

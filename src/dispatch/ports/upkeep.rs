@@ -99,6 +99,18 @@ pub trait Upkeep: Send + Sync + 'static {
     /// the account and priority of each. So many may be due at once that they must go at its pace. `now` is for
     /// quiet hours; windows go by Postgres' clock.
     fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>>;
+    /// Jobs that wait for quiet hours and are of a priority that is `awake`, and, where numbers are `free`, those that
+    /// wait for a limit that ihuyi did not name, are due at `now`; at most `limit`; how many.
+    fn lift<'a>(
+        &'a self,
+        _now: Timestamp,
+        _awake: &'a [Priority],
+        _free: bool,
+        _limit: u32,
+    ) -> Boxed<'a, Result<u64, LedgerError>> {
+        // Where no rule ever changes, none ceases to hold.
+        Box::pin(std::future::ready(Ok(0)))
+    }
     /// The wall clock was put back by so much: what waits for a backoff or a limiter's slot is due as much
     /// earlier. Times of the calendar (scheduled, quiet hours, limits by day) stay. How many.
     fn put_forward(&self, by: chrono::TimeDelta) -> Boxed<'_, Result<u64, LedgerError>>;

@@ -14,9 +14,10 @@ use super::books::{all_settled, balance, jobs};
 use super::disk::{Disk, Server};
 use crate::support::broker::TestBroker;
 use crate::support::db::TestDb;
+use crate::support::metrics::get;
 use crate::support::proxy::{self, Proxy};
 use crate::support::stage::{Stage, lenient};
-use crate::support::{becomes, eventually, service};
+use crate::support::{becomes, eventually, job, number, service};
 
 /// A daemon with a Postgres that can fail, and a gateway whose answers can be held up.
 struct Failing {
@@ -133,9 +134,29 @@ async fn a_failover_to_a_read_only_server_is_an_outage() {
     failing.end_every_backend().await;
     failing.unready("read-only").await;
     failing.answers_come_meanwhile().await;
+    // Sessions that were opened meanwhile stay read-only: nobody but the daemon ends them.
     from_outside(&failing.stage, "alter database $name reset default_transaction_read_only").await;
-    failing.end_every_backend().await;
     failing.ends_rightly().await;
+}
+
+#[tokio::test]
+async fn a_postgres_that_is_read_only_at_the_start_is_said_once_and_waited_for() {
+    let stage = Stage::new().await;
+    stage.migrate().await;
+    from_outside(&stage, "alter database $name set default_transaction_read_only = on").await;
+    let daemon = stage.process();
+    eventually("unready", async || match get(daemon.admin, "/readyz").await {
+        Some((503, reasons)) if reasons.contains("postgres: it takes no writes") => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    from_outside(&stage, "alter database $name reset default_transaction_read_only").await;
+    daemon.ready().await;
+    stage.publish("high", [&job("one", &number(1))]).await;
+    stage.settled("one", "accepted").await;
+    let (_, log) = daemon.terminate().await;
+    assert_eq!(log.matches("waiting for Postgres").count(), 1, "{log}");
+    stage.finish().await;
 }
 
 #[tokio::test]

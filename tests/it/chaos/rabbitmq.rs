@@ -17,9 +17,10 @@ use tokio::process::Command;
 use super::books::{all_settled, balance, jobs};
 use super::node::Node;
 use crate::support::broker::{Message, TestBroker};
+use crate::support::metrics::{Scrape, get};
 use crate::support::proxy::{self, Proxy};
 use crate::support::stage::{Stage, lenient};
-use crate::support::{becomes, eventually};
+use crate::support::{becomes, dispatcher as command, eventually};
 
 const PRIORITIES: [&str; 3] = ["high", "normal", "bulk"];
 
@@ -220,16 +221,18 @@ async fn reconnect_again_and_again() {
     let (rabbitmq, url) = proxy::before(&stage.broker.url).await;
     stage.set("rabbitmq.url", &url);
     stage.tempo.reconnect = Duration::from_millis(1);
-    // Only the session connects again and again.
+    // Only the session and the publisher connect again and again.
     stage.tempo.gauges = Duration::from_secs(3_600);
     stage.start().await;
     let consuming = async |made: usize| {
+        // The session's, and the one that is to tell of alarms.
         eventually("consuming again", async || match (rabbitmq.made(), stage.ready().await) {
-            (now, Some((200, _))) if now > made => Ok(()),
+            (now, Some((200, _))) if now >= made + 2 => Ok(()),
             other => Err(other),
         })
         .await;
     };
+    consuming(0).await;
     let rounds = reconnects();
     let mut early = Held::by(&stage);
     for round in 0..rounds {
@@ -240,7 +243,7 @@ async fn reconnect_again_and_again() {
         rabbitmq.cut();
         consuming(made).await;
     }
-    becomes("one connection", 1, async || rabbitmq.live()).await;
+    becomes("two connections", 2, async || rabbitmq.live()).await;
     let last = eventually("nothing is left over", async || match Held::by(&stage) {
         now if now.is_no_more_than(early) => Ok(now),
         now => Err((now, early)),
@@ -284,6 +287,66 @@ async fn a_broker_that_blocks_publishers_or_crashes_comes_back() {
     drop(node);
 }
 
+/// What `dispatcher check` says of RabbitMQ.
+async fn check(url: &str) -> String {
+    let check = command(&["check"])
+        .amqp(url)
+        .env("DISPATCHER__RABBITMQ__PREFIX", "walk")
+        .env("DISPATCHER__GATEWAY__SUBMIT_URL", "http://127.0.0.1:1/?method=Submit")
+        .env("DISPATCHER__ACCOUNTS__MAIN__API_ID", "C00000001")
+        .env("DISPATCHER__ACCOUNTS__MAIN__API_KEY", "key-of-main");
+    let ended = tokio::task::spawn_blocking(|| check.run()).await.unwrap();
+    let line = ended.stdout.lines().find(|line| line.contains("  rabbitmq "));
+    line.unwrap_or_else(|| panic!("{ended:?}")).to_owned()
+}
+
+#[tokio::test]
+async fn an_alarm_is_said_though_the_daemon_has_nothing_to_publish() {
+    let node = Node::start().await;
+    let stage = Stage::on(TestBroker::at(&node.url).await, lenient()).await;
+    stage.migrate().await;
+    let daemon = stage.process();
+    daemon.ready().await;
+    let blocked = async || Scrape::of(daemon.admin).await.sum("rabbitmq_blocked", &[]);
+    assert_eq!(blocked().await, 0.0);
+    let node = node.control(&["set_vm_memory_high_watermark", "absolute", "1MB"]).await;
+    eventually("unready", async || match get(daemon.admin, "/readyz").await {
+        Some((503, reasons)) if reasons.contains("rabbitmq: publishers are blocked by an alarm") => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    assert_eq!(blocked().await, 1.0);
+    let line = check(&node.url).await;
+    assert!(line.starts_with("FAIL  rabbitmq         takes no messages"), "{line}");
+    let node = node.control(&["set_vm_memory_high_watermark", "0.6"]).await;
+    daemon.ready().await;
+    assert_eq!(blocked().await, 0.0);
+    let (_, log) = daemon.terminate().await;
+    assert_eq!(log.matches("RabbitMQ takes no messages").count(), 1, "{log}");
+    assert_eq!(log.matches("RabbitMQ takes messages again").count(), 1, "{log}");
+    stage.finish().await;
+    drop(node);
+}
+
+#[tokio::test]
+async fn check_says_that_a_user_may_not_read_or_not_write() {
+    let node = Node::start().await;
+    let node = node.control(&["add_user", "walk", "secret"]).await;
+    let (_, host) = node.url.split_once('@').unwrap();
+    let url = format!("amqp://walk:secret@{host}");
+    let node = node.control(&["set_permissions", "walk", r"^walk\.", r"^(walk\.|amq\.default$)", "^$"]).await;
+    let line = check(&url).await;
+    assert!(line.starts_with("FAIL") && line.contains("access to queue 'walk.check."), "{line}");
+    let node = node.control(&["set_permissions", "walk", r"^walk\.", r"^amq\.default$", r"^walk\."]).await;
+    let line = check(&url).await;
+    assert!(line.starts_with("FAIL") && line.contains("access to queue 'walk.check."), "{line}");
+    // What the README gives it.
+    let node = node.control(&["set_permissions", "walk", r"^walk\.", r"^(walk\.|amq\.default$)", r"^walk\."]).await;
+    let line = check(&url).await;
+    assert!(line.starts_with("ok"), "{line}");
+    drop(node);
+}
+
 #[tokio::test]
 async fn a_refused_message_that_a_broker_does_not_take_back_holds_up_no_other() {
     let node = Node::start().await;
@@ -293,6 +356,9 @@ async fn a_refused_message_that_a_broker_does_not_take_back_holds_up_no_other() 
     stage.broker.publish(&messages).await;
     becomes("the rejections", 2, async || stage.db.count("rejections").await).await;
     let node = node.control(&["eval", "application:set_env(rabbit, max_message_size, 100000)."]).await;
+    // A channel keeps the limit that it was opened under.
+    stage.stop().await;
+    stage.start().await;
     let store = Store::new(&stage.db.url.clone().into(), 1, Duration::from_secs(1)).unwrap();
     let by = Operator { actor: "test".into(), via: Via::Cli, reason: None };
     let choice = RetryChoice { ids: vec![1, 2], ..RetryChoice::default() };

@@ -54,6 +54,31 @@ async fn each_thing_that_is_wrong_has_a_line_with_its_cure() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_not_this_machines_is_said() {
+    let ended = ended(
+        dispatcher(&["check"])
+            .env("DISPATCHER__ADMIN__LISTEN", "203.0.113.1:9464")
+            .env("DISPATCHER__ACCOUNTS__MAIN__API_ID", "C00000001")
+            .env("DISPATCHER__ACCOUNTS__MAIN__API_KEY", "key")
+            .env("DISPATCHER__GATEWAY__SUBMIT_URL", "http://127.0.0.1:1/?method=Submit"),
+    )
+    .await;
+    assert!(ended.stdout.contains("FAIL  admin.listen     203.0.113.1:9464 cannot be bound"), "{ended:?}");
+    assert!(ended.stdout.contains("correct gateway.submit_url"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_takes_no_writes_is_not_well() {
+    let (simulator, db) = (simulator(|_| {}).await, TestDb::create());
+    dispatcher(&["migrate"]).postgres(db.url()).ok();
+    let read_only = format!("{}?options=-c%20default_transaction_read_only=on", db.url());
+    let ended = ended(check(&simulator, &db, "right-key").postgres(&read_only)).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stdout.contains("FAIL  postgres         it takes no writes"), "{ended:?}");
+    simulator.stop().await;
+}
+
+#[tokio::test]
 async fn a_machine_that_is_not_registered_is_told_so() {
     let (simulator, db) = (simulator(|account| account.ip_denied = true).await, TestDb::create());
     let run = check(&simulator, &db, "right-key").amqp("amqp://guest:guest@127.0.0.1:1/%2f");

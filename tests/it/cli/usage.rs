@@ -82,6 +82,25 @@ fn a_wrong_configuration_exits_2_with_every_problem_once() {
 }
 
 #[test]
+fn where_there_is_no_file_that_is_said_first() {
+    let ended = dispatcher(&["check"]).run();
+    let first = ended.stderr.lines().next().unwrap_or_default();
+    assert!(
+        first.starts_with("error: there is no dispatcher.toml in /") && first.contains("--config FILE"),
+        "{ended:?}"
+    );
+    assert_eq!(ended.code, 2, "{ended:?}");
+}
+
+#[test]
+fn top_needs_no_configuration_where_it_is_told_whom_to_ask() {
+    let top = dispatcher(&["top", "--once", "--url", "http://127.0.0.1:1"]).env("DISPATCHER__LOG__LEVEL", "loud");
+    let ended = top.run();
+    assert!(ended.stderr.contains("is the daemon running?"), "{ended:?}");
+    assert!(ended.stdout.contains("why an account is paused is not shown"), "{ended:?}");
+}
+
+#[test]
 fn check_reports_a_wrong_configuration_as_json_too() {
     let ended = dispatcher(&["check", "--json"]).env("DISPATCHER__LOG__LEVEL", "loud").run();
     assert_eq!((ended.code, ended.stderr.as_str()), (2, ""), "{ended:?}");

@@ -46,6 +46,24 @@ async fn a_job_that_comes_due_at_night_waits_for_the_morning() {
 }
 
 #[tokio::test]
+async fn quiet_hours_that_are_moved_hold_nobody_any_more() {
+    let mut stage = Stage::new().await;
+    stage.set("limits.quiet_hours.bulk", &quiet(0));
+    stage.set("limits.quiet_hours.normal", &quiet(0));
+    stage.start().await;
+    stage.publish("bulk", &jobs(3)).await;
+    stage.publish("normal", [&job("other", &number(9))]).await;
+    stage.states("waiting/quiet_hours 4").await;
+    stage.stop().await;
+    stage.set("limits.quiet_hours.bulk", &quiet(12));
+    stage.start().await;
+    stage.states("accepted 3, waiting/quiet_hours 1").await;
+    stage.publish("bulk", [&job("later", &number(0))]).await;
+    stage.settled("later", "accepted").await;
+    stage.finish().await;
+}
+
+#[tokio::test]
 async fn a_morning_goes_at_the_accounts_pace_in_order() {
     let mut stage = Stage::new().await;
     stage.set("accounts.main.rate", "100/s");

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
+use dispatcher::simulator::Scripted;
+
 use crate::support::stage::Stage;
 use crate::support::{becomes, job, number};
 
@@ -40,6 +42,24 @@ async fn three_an_hour_go_and_the_others_wait_in_order() {
     assert!(dues.iter().all(|due| (3_599..3_660).contains(&due.num_seconds())), "{dues:?}");
     assert_eq!(stage.gateway.submissions().len(), 4);
     stage.metric("jobs_waiting", &[("reason", "number_limit")], 5.0).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn limits_that_are_taken_away_hold_nobody_any_more_but_ihuyis_own() {
+    let mut stage = limited("1000/s, 1/h").await;
+    stage.gateway.script(&number(2), vec![Scripted::Code(4084, "超出四条".into())]);
+    stage.start().await;
+    stage.publish("normal", &jobs("job", 3)).await;
+    stage.publish("normal", [&job("tomorrow", &number(2))]).await;
+    stage.states("accepted 1, waiting/number_limit 3").await;
+    stage.stop().await;
+    stage.set("limits.mobile", "1000/s");
+    stage.start().await;
+    stage.states("accepted 3, waiting/number_limit 1").await;
+    stage.publish("normal", [&job("later", &number(1))]).await;
+    stage.settled("later", "accepted").await;
+    assert_eq!(stage.job("tomorrow", |_| true).await.attempts, 1);
     stage.finish().await;
 }
 

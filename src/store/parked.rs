@@ -7,6 +7,7 @@ use tracing::error;
 
 use super::connect::Store;
 use super::error::ledger_error;
+use super::release::waits_as;
 use crate::dispatch::ports::{LedgerError, ParkedJobs};
 use crate::domain::job::{Priority, Timestamp, WaitReason};
 use crate::domain::mobile::Mobile;
@@ -20,42 +21,57 @@ impl Store {
         self.parked_for_room(each).await
     }
 
-    /// Those that wait for their slot, or for a time of the day, in its order.
+    /// Those that wait for their slot, or for a time of the day, in the order of the index `jobs_due`.
     async fn parked_for_slots(&self, each: &mut (dyn FnMut(ParkedJobs) + Send)) -> Result<(), LedgerError> {
-        let mut after: (Option<Timestamp>, i64) = (None, i64::MIN);
+        let mut after: (String, String, Option<Timestamp>, i64) = Default::default();
         loop {
-            let rows = sqlx::query(
+            let rows = sqlx::query(concat!(
                 "with page as materialized (
-                     select id, account, mobile, priority, on_room, wait_reason, due_at, seq, published_at, requests
+                     select id, account, mobile, priority, on_room, wait_reason, due_at, seq, published_at, requests, ",
+                waits_as!(),
+                " as waits_as
                      from jobs
-                     where state = 'waiting' and not on_room and (due_at, seq) > (coalesce($1, '-infinity'), $2)
-                     order by due_at, seq
-                     limit $3
+                     where state = 'waiting' and not on_room
+                         and (",
+                waits_as!(),
+                ", priority, due_at, seq) > ($1, $2, coalesce($3, '-infinity'), $4)
+                     order by ",
+                waits_as!(),
+                ", priority, due_at, seq
+                     limit $5
                  ), lines as (
                      select account, mobile, priority, on_room, wait_reason, max(due_at) as due_at, count(*) as jobs,
                          min(seq) as first_seq, max(seq) as last_seq, max(published_at) as published_at
                      from page p
-                     where wait_reason in ('rate_limited', 'quiet_hours') or wait_reason = 'number_limit' and $4
+                     where wait_reason in ('rate_limited', 'quiet_hours') or wait_reason = 'number_limit' and $6
                          -- Where the gateway has said that it waits, it says so to each job of the number by itself.
                          and not exists (
                              select from attempts a
                              where a.job_id = p.id and a.attempt = p.requests and a.outcome = 'tomorrow')
                      group by account, mobile, priority, on_room, wait_reason
                  ), ends as (
-                     select due_at as end_due, seq as end_seq, count(*) over () as read
-                     from page order by due_at desc, seq desc limit 1
+                     select waits_as as end_waits_as, priority as end_priority, due_at as end_due, seq as end_seq,
+                         count(*) over () as read
+                     from page order by waits_as desc, priority desc, due_at desc, seq desc limit 1
                  )
                  select * from ends left join lines on true",
-            )
-            .bind(after.0)
-            .bind(after.1)
+            ))
+            .bind(&after.0)
+            .bind(&after.1)
+            .bind(after.2)
+            .bind(after.3)
             .bind(PAGE)
             .bind(!self.limits.is_empty())
             .fetch_all(&self.pool)
             .await
             .map_err(ledger_error)?;
             let Some(first) = rows.first() else { return Ok(()) };
-            after = (Some(get(first, "end_due")?), get(first, "end_seq")?);
+            after = (
+                get(first, "end_waits_as")?,
+                get(first, "end_priority")?,
+                Some(get(first, "end_due")?),
+                get(first, "end_seq")?,
+            );
             let read: i64 = get(first, "read")?;
             for row in &rows {
                 if get::<Option<&str>>(row, "account")?.is_some() {

@@ -28,16 +28,17 @@ macro_rules! of_each_priority {
     };
 }
 
-/// The first column of the index `jobs_due`, to the letter.
+/// The first column of the index `jobs_due`, to the letter; or that it is this word.
 macro_rules! waits_as {
+    () => {
+        "case when wait_reason in ('quiet_hours', 'number_limit') then 'asleep' else 'awake' end"
+    };
     ($word:literal) => {
-        concat!(
-            "case when wait_reason in ('quiet_hours', 'number_limit') then 'asleep' else 'awake' end = '",
-            $word,
-            "'"
-        )
+        concat!($crate::store::release::waits_as!(), " = '", $word, "'")
     };
 }
+
+pub(super) use waits_as;
 
 impl Store {
     pub(super) async fn release_due_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<Released>, LedgerError> {
@@ -89,10 +90,12 @@ impl Store {
         limit: u32,
     ) -> Result<u64, LedgerError> {
         let awake: Vec<&str> = awake.iter().map(|priority| priority.as_str()).collect();
-        let lifted = sqlx::query(
+        let lifted = sqlx::query(concat!(
             "with held as (
                  select id from jobs j
-                 where state = 'waiting' and not on_room and due_at > greatest($1, now())
+                 where state = 'waiting' and not on_room and ",
+            waits_as!("asleep"),
+            " and due_at > greatest($1, now())
                    and (wait_reason = 'quiet_hours' and priority = any($2)
                        or wait_reason = 'number_limit' and $3 and not exists (
                            select from attempts a
@@ -102,7 +105,7 @@ impl Store {
                  for update skip locked
              )
              update jobs j set due_at = least($1, now()) from held where j.id = held.id",
-        )
+        ))
         .bind(now)
         .bind(awake)
         .bind(free)

@@ -6,7 +6,7 @@ use dispatcher::simulator::{Account, Options};
 use serde_json::Value;
 
 use crate::support::stage::{Stage, lenient};
-use crate::support::{becomes, dispatcher, job, number};
+use crate::support::{becomes, dispatcher, job, number, proxy};
 
 async fn two_accounts() -> Stage {
     let accounts = vec![Account::new("C0", "key-0"), Account::new("C1", "key-1")];
@@ -183,5 +183,25 @@ async fn what_is_scheduled_while_its_account_is_paused_stays_with_it() {
     stage.metric("account_paused", &[("account", "main")], 0.0).await;
     stage.db.execute(due).await;
     assert_eq!(stage.settled("main-001", "accepted").await.account, "main");
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_hangs_keeps_no_operators_pause_waiting() {
+    let mut stage = two_accounts().await;
+    let (gateway, url) = proxy::before(&stage.gateway.submit_url()).await;
+    stage.set("gateway.submit_url", &url);
+    stage.set("gateway.timeout", "3m");
+    stage.start().await;
+    gateway.stall_answers();
+    let by_gateway = "update accounts set state = 'paused', paused_at = now(), paused_by = 'gateway', reason = 'test' \
+                      where name = 'main'";
+    assert_eq!(stage.db.execute(by_gateway).await, 1);
+    becomes("it is asked", true, async || stage.gateway.stats().balance_queries > 0).await;
+    let by_operator = "update accounts set state = 'paused', paused_at = now(), paused_by = 'operator', reason = 'test' \
+                       where name = 'a1'";
+    assert_eq!(stage.db.execute(by_operator).await, 1);
+    stage.metric("account_paused", &[("account", "a1")], 1.0).await;
+    gateway.resume();
     stage.finish().await;
 }

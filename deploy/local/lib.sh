@@ -42,12 +42,17 @@ remember_ports() { printf '%s\n' "$PORT_BASE" >"$PORT_BASE_FILE"; }
 
 port_open() { (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# require_free_port PORT USE: stops with the cure when something listens there.
+# require_free_port PORT USE: stops with the cure when something listens there. What was killed a moment ago may
+# hold its ports until the last of its threads has ended, when its pid has long been a zombie's.
 require_free_port() {
-    port_open "$1" || return 0
-    die "port $1 on 127.0.0.1, wanted for $2, is taken by another program." \
-        "Choose other ports, for example: make stop; make ${MAKE_GOAL:-up} LOCAL_PORT_BASE=$((PORT_BASE + 100))" \
-        "(seven ports in a row are used). To see who has it: ss -ltnp 'sport = :$1'"
+    local tries=100
+    while port_open "$1"; do
+        [ $((tries--)) -gt 0 ] ||
+            die "port $1 on 127.0.0.1, wanted for $2, is taken by another program." \
+                "Choose other ports, for example: make stop; make ${MAKE_GOAL:-up} LOCAL_PORT_BASE=$((PORT_BASE + 100))" \
+                "(seven ports in a row are used). To see who has it: ss -ltnp 'sport = :$1'"
+        sleep 0.05
+    done
 }
 
 # Field 22 of /proc/PID/stat. With the pid it names a process for good: a pid that came back

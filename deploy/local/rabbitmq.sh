@@ -97,6 +97,7 @@ rabbit_crash() {
     pid=$(live_pid "$RABBIT_PID") || return 0
     kill -KILL "$pid"
     while live_pid "$RABBIT_PID" >/dev/null; do sleep 0.05; done
+    rabbit_check_ports
     rabbit_start
     rabbit_await
 }

@@ -227,6 +227,44 @@ impl Store {
         Ok(moved.rows_affected())
     }
 
+    /// In the order of `jobs_on_room`. Only what says the wrong thing is locked and written.
+    async fn say_why_rows(
+        &self,
+        account: &str,
+        after: Option<RoomPlace>,
+        limit: u32,
+    ) -> Result<Option<RoomPlace>, LedgerError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "with page as (
+                 select id, priority, seq, wait_reason,
+                     case when (select state from accounts where name = $1) = 'paused'
+                         then 'account_paused' else 'rate_limited' end as reason
+                 from jobs
+                 where state = 'waiting' and on_room and account = $1 and (priority, seq) > ($2, $3)
+                 order by priority, seq
+                 limit $4
+             ), wrong as (
+                 select j.id, page.reason from jobs j join page on page.id = j.id and page.wait_reason <> page.reason
+                 where j.state = 'waiting' and j.on_room and j.account = $1
+                 for update of j skip locked
+             ), mended as (
+                 update jobs j set wait_reason = wrong.reason from wrong where j.id = wrong.id
+             )
+             select priority, seq from page order by priority, seq",
+        )
+        .bind(account)
+        .bind(after.map_or("", |place| place.priority.as_str()))
+        .bind(after.map_or(i64::MIN, |place| place.seq))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger_error)?;
+        let Some((priority, seq)) = rows.last().filter(|_| rows.len() >= limit as usize) else { return Ok(None) };
+        let priority =
+            Priority::parse(priority).ok_or_else(|| LedgerError::Refused("a job's priority cannot be read".into()))?;
+        Ok(Some(RoomPlace { priority, seq: *seq }))
+    }
+
     async fn waiting_counts(&self, accounts: &[String]) -> Result<Waiting, LedgerError> {
         let rows = sqlx::query(
             // Each half has an index of its own; together they have none.
@@ -353,6 +391,15 @@ impl Upkeep for Store {
 
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
         Box::pin(self.reroute_rows(from, to, limit))
+    }
+
+    fn say_why<'a>(
+        &'a self,
+        account: &'a str,
+        after: Option<RoomPlace>,
+        limit: u32,
+    ) -> Boxed<'a, Result<Option<RoomPlace>, LedgerError>> {
+        Box::pin(self.say_why_rows(account, after, limit))
     }
 
     fn parked<'a>(&'a self, each: &'a mut (dyn FnMut(ParkedJobs) + Send)) -> Boxed<'a, Result<(), LedgerError>> {

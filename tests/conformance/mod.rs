@@ -295,6 +295,7 @@ macro_rules! every_case {
             upkeep::an_account_pauses_and_resumes_once;
             upkeep::parked_jobs_change_their_account;
             upkeep::the_highest_priority_changes_its_account_first;
+            upkeep::what_waits_for_room_says_why;
             upkeep::a_job_that_its_account_may_have_taken_stays_there;
             upkeep::what_is_parked_is_told_by_number;
             upkeep::what_waits_is_counted;

@@ -194,6 +194,39 @@ pub async fn an_account_pauses_and_resumes_once(pg: Pg) {
     assert!(!pg.upkeep.resume("main").await.unwrap());
 }
 
+pub async fn what_waits_for_room_says_why(pg: Pg) {
+    pg.upkeep.accounts(&["main".to_owned()]).await.unwrap();
+    for priority in [Priority::Normal, Priority::Bulk, Priority::High] {
+        pg.admit(Job { priority, ..job(priority.as_str()) }, wait_for_room()).await;
+    }
+    pg.admit(Job { account: "other".into(), ..job("other") }, wait_for_room()).await;
+    pg.admit(job("due"), wait_until(pg.now() + Duration::seconds(60))).await;
+    let paused = async || {
+        let mut paused = 0;
+        let mut count = |line: ParkedJobs| {
+            let told = line.account == "main" && line.reason == WaitReason::AccountPaused;
+            paused += if told { line.jobs } else { 0 };
+        };
+        pg.upkeep.parked(&mut count).await.unwrap();
+        paused
+    };
+    let place = |priority, seq| Some(RoomPlace { priority, seq });
+    let say = async |after, limit| pg.upkeep.say_why("main", after, limit).await.unwrap();
+    assert_eq!(say(None, 9).await, None);
+    assert_eq!(paused().await, 0);
+    let pause = Pause { by_operator: false, reason: "no balance".into(), refusals: false };
+    assert!(pg.upkeep.pause("main", &pause).await.unwrap());
+    assert_eq!(say(None, 1).await, place(Priority::Bulk, 2));
+    assert_eq!(paused().await, 1);
+    assert_eq!(say(place(Priority::Bulk, 2), 1).await, place(Priority::High, 3));
+    assert_eq!(say(place(Priority::High, 3), 9).await, None);
+    assert_eq!(paused().await, 3);
+    assert!(pg.upkeep.resume("main").await.unwrap());
+    assert_eq!(say(None, 9).await, None);
+    assert_eq!(paused().await, 0);
+    assert_eq!(ids(&pg.upkeep.release_room("main", Priority::Bulk, 9).await.unwrap()), ["bulk"]);
+}
+
 pub async fn parked_jobs_change_their_account(pg: Pg) {
     for id in ["a", "b"] {
         pg.admit(job(id), wait_for_room()).await;

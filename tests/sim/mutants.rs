@@ -369,6 +369,15 @@ impl Upkeep for Lazy {
         self.inner.replay_results()
     }
 
+    fn say_why<'a>(
+        &'a self,
+        account: &'a str,
+        after: Option<RoomPlace>,
+        limit: u32,
+    ) -> Boxed<'a, Result<Option<RoomPlace>, LedgerError>> {
+        self.inner.say_why(account, after, limit)
+    }
+
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
         self.inner.reroute(from, to, limit)
     }

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info};
 
 use super::clock::Look;
+use super::reasons::Reasons;
 use super::{BATCH, pause};
 use crate::dispatch::desk::{Desk, Notice, Notices};
 use crate::dispatch::pacer::Pace;
@@ -19,6 +20,7 @@ use crate::domain::pace::Mode;
 pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, notices: Arc<Mutex<Notices>>, stop: CancellationToken) {
     let mut asking = Asking { desk: desk.clone(), pace: pace.clone(), of: HashMap::new() };
     let mut last = Look::at_both(&desk);
+    let mut reasons = Reasons::default();
     let mut notices = notices.lock().await;
     while !stop.is_cancelled() {
         tokio::select! {
@@ -42,6 +44,9 @@ pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, notices: Arc<Mutex<Not
                     debug!(%error, "parked jobs are handed to the fallback later");
                 }
                 asking.ask(&rows);
+                if let Err(error) = reasons.follow(&desk, &rows).await {
+                    debug!(%error, "parked jobs are told why they wait later");
+                }
             }
             Err(error) => debug!(%error, "accounts are looked at again later"),
         }

@@ -10,6 +10,7 @@ mod events;
 mod expire;
 mod gauges;
 mod prune;
+mod reasons;
 mod receipts;
 mod reclaim;
 mod release;

@@ -150,6 +150,15 @@ pub trait Upkeep: Send + Sync + 'static {
     /// Hands the oldest jobs that wait for room of one account to another, which will release them
     /// when it has room; the priority of each.
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>>;
+    /// Jobs that wait for room of an account say why: the account is paused, or has no room. When it pauses or
+    /// resumes, others wait already, and say what was true when they were parked. Mends at most `limit` of those
+    /// behind `after`; where to go on, `None` at the end.
+    fn say_why<'a>(
+        &'a self,
+        account: &'a str,
+        after: Option<RoomPlace>,
+        limit: u32,
+    ) -> Boxed<'a, Result<Option<RoomPlace>, LedgerError>>;
     /// Tells `each` what is parked for limiters and accounts, a line for each number and account: one after the
     /// other, as there may be millions.
     fn parked<'a>(&'a self, each: &'a mut (dyn FnMut(ParkedJobs) + Send)) -> Boxed<'a, Result<(), LedgerError>>;
@@ -166,6 +175,15 @@ pub trait Upkeep: Send + Sync + 'static {
     fn replay_results(&self) -> Boxed<'_, Result<(), LedgerError>>;
     /// Counts for the gauges, where these accounts are configured.
     fn waiting<'a>(&'a self, accounts: &'a [String]) -> Boxed<'a, Result<Waiting, LedgerError>>;
+}
+
+/// A job's place among those that wait for room of one account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomPlace {
+    /// Its priority.
+    pub priority: Priority,
+    /// Its place in the order of arrival.
+    pub seq: i64,
 }
 
 /// A message that was refused and is to be published again.

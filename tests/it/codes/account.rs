@@ -6,7 +6,7 @@ use dispatcher::simulator::{Account, Options};
 use serde_json::Value;
 
 use crate::support::stage::{Stage, lenient};
-use crate::support::{becomes, dispatcher, job, number, proxy};
+use crate::support::{becomes, dispatcher, eventually, job, number, proxy};
 
 async fn two_accounts() -> Stage {
     let accounts = vec![Account::new("C0", "key-0"), Account::new("C1", "key-1")];
@@ -123,6 +123,29 @@ async fn a_pause_by_an_operator_is_not_ended_by_a_probe() {
     assert_eq!(stage.db.execute(resume).await, 1);
     stage.states("accepted 6").await;
     stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_backlog_says_that_its_account_is_paused_and_that_it_is_not() {
+    let mut stage = two_accounts().await;
+    stage.set("accounts.main.rate", "1/s");
+    stage.set("accounts.main.burst", "1");
+    stage.start().await;
+    stage.publish("normal", &jobs("main", 0, 60)).await;
+    let waiting =
+        async |reason: &str| stage.db.count(&format!("jobs where on_room and wait_reason = '{reason}'")).await;
+    eventually("a backlog", async || match waiting("rate_limited").await {
+        20.. => Ok(()),
+        few => Err(few),
+    })
+    .await;
+    dispatcher(&["accounts", "pause", "main"]).postgres(&stage.db.url).ok();
+    becomes("all know", 0, async || waiting("rate_limited").await).await;
+    assert!(waiting("account_paused").await >= 20);
+    dispatcher(&["accounts", "resume", "main"]).postgres(&stage.db.url).ok();
+    becomes("all know", 0, async || waiting("account_paused").await).await;
+    assert!(waiting("rate_limited").await >= 10);
+    stage.finish_with_backlog().await;
 }
 
 #[tokio::test]

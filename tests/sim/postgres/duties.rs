@@ -206,6 +206,26 @@ impl Tables {
             .collect()
     }
 
+    /// What jobs that wait for room of an account have to say.
+    pub fn why(&self, account: &str) -> WaitReason {
+        match self.accounts.get(account) {
+            Some(Some(_)) => WaitReason::AccountPaused,
+            _ => WaitReason::RateLimited,
+        }
+    }
+
+    pub fn say_why(&mut self, account: &str, after: Option<RoomPlace>, limit: u32) -> Option<RoomPlace> {
+        let (why, after) = (self.why(account), after.map(|place| (place.priority.as_str(), place.seq)));
+        let place = |row: &JobRow| (row.job.priority.as_str(), row.seq);
+        let behind = |row: &JobRow| {
+            row.state == State::Waiting && row.on_room && row.account == account && Some(place(row)) > after
+        };
+        let rows = self.pick(limit, behind, place);
+        let last = rows.get(limit as usize - 1).map(|row| RoomPlace { priority: row.job.priority, seq: row.seq });
+        rows.into_iter().for_each(|row| row.wait_reason = Some(why));
+        last
+    }
+
     pub fn parked(&self) -> Vec<ParkedJobs> {
         let mut lines = BTreeMap::new();
         let parked = |row: &&JobRow| match row.wait_reason {

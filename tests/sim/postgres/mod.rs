@@ -61,6 +61,13 @@ impl Touched for bool {
     }
 }
 
+impl Touched for Option<RoomPlace> {
+    /// Asked for only where there is something to mend.
+    fn touched(&self) -> bool {
+        true
+    }
+}
+
 impl Touched for u64 {
     fn touched(&self) -> bool {
         *self > 0
@@ -151,6 +158,12 @@ impl Postgres {
 
     fn replays(&self) -> usize {
         self.0.world.tables().replays.len()
+    }
+
+    fn all_say_why(&self, account: &str) -> bool {
+        let tables = self.0.world.tables();
+        let why = Some(tables.why(account));
+        tables.jobs.values().filter(|row| row.on_room && row.account == account).all(|row| row.wait_reason == why)
     }
 
     fn owner(&self) -> u32 {
@@ -264,6 +277,21 @@ impl Upkeep for Postgres {
 
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
         Box::pin(self.statement("reroute", move |tables, now| Ok(tables.reroute(from, to, limit, now))))
+    }
+
+    /// Where all say what is so there is nothing to mend, and no story is changed by it.
+    fn say_why<'a>(
+        &'a self,
+        account: &'a str,
+        after: Option<RoomPlace>,
+        limit: u32,
+    ) -> Boxed<'a, Result<Option<RoomPlace>, LedgerError>> {
+        Box::pin(async move {
+            match self.all_say_why(account) {
+                true => Ok(None),
+                false => self.statement("say why", move |tables, _| Ok(tables.say_why(account, after, limit))).await,
+            }
+        })
     }
 
     /// Where there is no replay there is nothing to ask, and no story is changed by it.

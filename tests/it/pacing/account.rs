@@ -6,6 +6,7 @@ use dispatcher::simulator::{Latency, Options};
 use serde_json::Value;
 
 use super::most_within;
+use crate::support::lateness::Lateness;
 use crate::support::stage::{Stage, lenient};
 use crate::support::{job, number};
 
@@ -18,12 +19,13 @@ async fn in_any_second_at_most_rate_and_burst() {
     let mut stage = Stage::new().await;
     stage.set("accounts.main.rate", "50/s");
     stage.set("accounts.main.burst", "5");
+    let late = Lateness::watch();
     stage.start().await;
     stage.publish("normal", &jobs(250)).await;
     stage.states("accepted 250").await;
     let times: Vec<f64> = stage.gateway.submissions().iter().map(|submit| submit.at).collect();
-    let most = most_within(&times, 1.0);
-    assert!(most <= 55, "{most} within a second");
+    let most = most_within(&times, 1.0 - late.worst());
+    assert!(most <= 55, "{most} within a second, late by {} s", late.worst());
     let took = times[249] - times[0];
     assert!(took < 250.0 / 50.0 * 1.4 + 1.0, "{took} s for 250 at 50 a second: tokens are lost");
     stage.finish().await;
@@ -34,6 +36,7 @@ async fn a_restart_does_not_break_an_accounts_rate() {
     let mut stage = Stage::new().await;
     stage.set("accounts.main.rate", "20/s");
     stage.set("accounts.main.burst", "10");
+    let late = Lateness::watch();
     stage.start().await;
     stage.publish("normal", &jobs(60)).await;
     for restart in 1..=2 {
@@ -43,8 +46,8 @@ async fn a_restart_does_not_break_an_accounts_rate() {
     }
     stage.states("accepted 60").await;
     let times: Vec<f64> = stage.gateway.submissions().iter().map(|submit| submit.at).collect();
-    let most = most_within(&times, 1.0);
-    assert!(most <= 30, "{most} within a second");
+    let most = most_within(&times, 1.0 - late.worst());
+    assert!(most <= 30, "{most} within a second, late by {} s", late.worst());
     stage.finish().await;
 }
 

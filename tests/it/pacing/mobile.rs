@@ -3,8 +3,15 @@
 use serde_json::Value;
 
 use super::{closest, contents, times};
+use crate::support::lateness::Lateness;
 use crate::support::stage::Stage;
 use crate::support::{becomes, dispatcher, number};
+
+/// No two were nearer than `period` seconds, but for a twentieth and for what the machine was late.
+fn are_apart(times: &[f64], period: f64, late: &Lateness) {
+    let closest = closest(times);
+    assert!(closest >= period * 0.95 - late.worst(), "{closest} s apart, late by {} s", late.worst());
+}
 
 /// `count` jobs for one number, numbered on from `from`.
 fn jobs(n: usize, from: usize, count: usize) -> Vec<Value> {
@@ -30,6 +37,7 @@ async fn limited(rate: &str) -> Stage {
 #[tokio::test]
 async fn one_a_second_goes_to_a_number_in_order() {
     let mut stage = limited("1/s").await;
+    let late = Lateness::watch();
     stage.start().await;
     let interleaved: Vec<Value> = (0..6).flat_map(|i| (0..5).flat_map(move |n| jobs(n, i, 1))).collect();
     stage.publish("normal", &interleaved).await;
@@ -37,8 +45,7 @@ async fn one_a_second_goes_to_a_number_in_order() {
     let submissions = stage.gateway.submissions();
     for n in 0..5 {
         assert_eq!(contents(&submissions, &number(n)), texts(6));
-        let closest = closest(&times(&submissions, &number(n)));
-        assert!(closest >= 0.95, "{closest} s apart");
+        are_apart(&times(&submissions, &number(n)), 1.0, &late);
     }
     stage.finish().await;
 }
@@ -46,6 +53,7 @@ async fn one_a_second_goes_to_a_number_in_order() {
 #[tokio::test]
 async fn a_hot_number_goes_in_order_and_holds_nobody_up() {
     let mut stage = limited("5/s").await;
+    let late = Lateness::watch();
     stage.start().await;
     stage.publish("normal", &jobs(0, 0, 30)).await;
     let others: Vec<Value> = (1..=100).flat_map(|n| jobs(n, 0, 1)).collect();
@@ -58,7 +66,7 @@ async fn a_hot_number_goes_in_order_and_holds_nobody_up() {
     let submissions = stage.gateway.submissions();
     assert_eq!(contents(&submissions, &number(0)), texts(30));
     let times = times(&submissions, &number(0));
-    assert!(closest(&times) >= 0.2 * 0.95, "{} s apart", closest(&times));
+    are_apart(&times, 0.2, &late);
     let took = times[29] - times[0];
     assert!(took < 29.0 * 0.2 * 1.5 + 2.0, "{took} s for 30 at 5 a second: slots are lost");
     stage.finish().await;
@@ -100,6 +108,7 @@ async fn a_higher_priority_overtakes_at_a_number_too() {
 #[tokio::test]
 async fn a_restart_does_not_break_a_numbers_limit() {
     let mut stage = limited("30/m").await;
+    let late = Lateness::watch();
     stage.start().await;
     for restart in 0..3 {
         stage.publish("high", &jobs(1, restart, 1)).await;
@@ -108,8 +117,7 @@ async fn a_restart_does_not_break_a_numbers_limit() {
         stage.start().await;
     }
     stage.states("accepted 3").await;
-    let times = times(&stage.gateway.submissions(), &number(1));
-    assert!(closest(&times) >= 2.0 * 0.95, "{} s apart at one in 2 s", closest(&times));
+    are_apart(&times(&stage.gateway.submissions(), &number(1)), 2.0, &late);
     stage.finish().await;
 }
 

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod clock;
 mod database;
 pub mod db;
+pub mod lateness;
 pub mod metrics;
 pub mod process;
 pub mod proxy;

@@ -249,6 +249,22 @@ impl Metrics {
         }
     }
 
+    /// The session has ended: nothing is on its way from here, and nobody asks whether the gateway is reached.
+    pub fn end_session(&self, accounts: impl Iterator<Item = impl AsRef<str>>) {
+        self.rabbitmq_connected.set(0);
+        self.circuit_open.set(0);
+        accounts.for_each(|name| self.in_flight.with_label_values(&[name.as_ref()]).set(0));
+        self.tracked_mobiles.set(0.0);
+    }
+
+    /// Another replica counts what waits from now on; what this one has counted would stand for ever.
+    pub fn stand_by(&self) {
+        self.set_waiting(&[]);
+        self.stranded.set(0);
+        self.in_doubt.set(0);
+        self.events_pending.set(0);
+    }
+
     /// How many messages are ready in each queue; `None` while nobody knows.
     pub fn set_queues(&self, depths: Option<&[(&str, u32)]>) {
         match depths {

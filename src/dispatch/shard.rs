@@ -76,7 +76,7 @@ async fn supervise(desk: Arc<Desk>, notices: Arc<Mutex<Notices>>, mut stop: watc
         };
         let why = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
         desk.health.down(Part::Consumer, format!("not consuming{why}"));
-        desk.metrics.rabbitmq_connected.set(0);
+        desk.metrics.end_session(desk.settings.accounts.iter().map(|account| &account.name));
         if begun.elapsed() > STOOD {
             delays.reset();
             last_reason.clear();
@@ -154,6 +154,7 @@ async fn take_lease(desk: &Desk) -> Result<Box<dyn Held>, LedgerError> {
         }
         if !announced {
             info!("another replica serves the shard: standing by");
+            desk.metrics.stand_by();
             announced = true;
         }
         for part in [Part::Postgres, Part::RabbitMq, Part::Publishing, Part::Consumer] {

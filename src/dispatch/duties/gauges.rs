@@ -27,10 +27,11 @@ pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToke
 }
 
 async fn once(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
-    let (in_flight, tracked) = pace.act(|pacer, _| {
+    let (in_flight, tracked, is_open) = pace.act(|pacer, _| {
         let in_flight: Vec<u32> = (0..desk.settings.accounts.len()).map(|account| pacer.in_flight(account)).collect();
-        (in_flight, pacer.tracked_mobiles())
+        (in_flight, pacer.tracked_mobiles(), pacer.circuit.is_open())
     });
+    desk.metrics.circuit_open.set(i64::from(is_open));
     for (account, jobs) in desk.settings.accounts.iter().zip(in_flight) {
         desk.metrics.in_flight.with_label_values(&[&account.name]).set(i64::from(jobs));
     }

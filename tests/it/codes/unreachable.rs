@@ -4,7 +4,7 @@ use dispatcher::simulator::{Options, Simulator};
 
 use crate::support::process::free_address;
 use crate::support::stage::{Stage, lenient};
-use crate::support::{becomes, eventually, job, number};
+use crate::support::{becomes, eventually, job, number, proxy};
 
 #[tokio::test]
 async fn jobs_wait_unspent_and_go_when_it_is_back() {
@@ -42,17 +42,27 @@ async fn jobs_expire_in_time_also_behind_a_full_memory() {
     let mut stage = Stage::new().await;
     stage.set("gateway.submit_url", &format!("http://{}/sms.php?method=Submit", free_address()));
     stage.set("rabbitmq.prefetch", "10");
+    let (rabbitmq, url) = proxy::before(&stage.broker.url).await;
+    stage.set("rabbitmq.url", &url);
     stage.start().await;
-    let expires = (chrono::Utc::now() + chrono::TimeDelta::seconds(8)).to_rfc3339();
-    let codes = (0..50).map(|n| {
-        let mut job = job(&format!("code-{n}"), &number(n));
-        job["expires_at"] = expires.as_str().into();
-        job
-    });
-    // Those before them have all the time in the world.
-    let jobs: Vec<_> = (100..130).map(|n| job(&format!("job-{n}"), &number(n))).chain(codes).collect();
+    let expiring = |prefix: &str, seconds, range: std::ops::Range<usize>| {
+        let at = (chrono::Utc::now() + chrono::TimeDelta::seconds(seconds)).to_rfc3339();
+        let mut jobs: Vec<_> = range.map(|n| job(&format!("{prefix}-{n}"), &number(n))).collect();
+        jobs.iter_mut().for_each(|job| job["expires_at"] = at.as_str().into());
+        jobs
+    };
+    // Those before the codes have more time.
+    let jobs = [expiring("job", 25, 100..130), expiring("code", 8, 0..50)].concat();
     stage.publish("normal", &jobs).await;
-    becomes("expired", 50, async || stage.db.count("jobs where state = 'expired' and attempts = 0").await).await;
+    let expired = "jobs where state = 'expired' and attempts = 0 and id like";
+    becomes("expired", 50, async || stage.db.count(&format!("{expired} 'code-%'")).await).await;
+    assert_eq!(stage.db.count(&format!("{expired} 'job-%'")).await, 0);
     assert_eq!(stage.db.count("jobs where state in ('failed', 'in_doubt')").await, 0);
+    // In the end nothing is left that could find out whether the gateway is back.
+    stage.states("expired 80").await;
+    stage.metric("gateway_circuit_open", &[], 1.0).await;
+    rabbitmq.cut();
+    stage.metric("gateway_circuit_open", &[], 0.0).await;
+    stage.metric("rabbitmq_connected", &[], 1.0).await;
     stage.finish_with_backlog().await;
 }

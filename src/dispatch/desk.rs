@@ -116,6 +116,8 @@ pub struct Desk {
     in_session: AtomicBool,
     /// Notices that are sent and not yet committed, an account each.
     unheeded: Vec<AtomicUsize>,
+    /// Which accounts Postgres had as paused at the last look.
+    paused: Vec<AtomicBool>,
     last_seq: AtomicI64,
     next_claim: AtomicI64,
 }
@@ -162,6 +164,7 @@ impl Desk {
             draining: AtomicBool::new(false),
             in_session: AtomicBool::new(false),
             unheeded: settings.accounts.iter().map(|_| AtomicUsize::new(0)).collect(),
+            paused: settings.accounts.iter().map(|_| AtomicBool::new(false)).collect(),
             last_seq: AtomicI64::new(0),
             next_claim: AtomicI64::new(ports.chance.number()),
             settings,
@@ -225,6 +228,16 @@ impl Desk {
 
     pub(super) fn enter_session(&self, open: bool) {
         self.in_session.store(open, Ordering::SeqCst);
+    }
+
+    /// Postgres has the account as paused, or does not.
+    pub(super) fn saw_paused(&self, account: usize, paused: bool) {
+        self.paused[account].store(paused, Ordering::Relaxed);
+    }
+
+    /// What was seen last.
+    pub(super) fn is_seen_paused(&self, account: usize) -> bool {
+        self.paused[account].load(Ordering::Relaxed)
     }
 
     /// Hands a notice to the accounts duty, which commits it.

@@ -49,7 +49,9 @@ impl Store {
              ), landed as (
                  update jobs j
                  set state = i.state, wait_reason = i.wait_reason, due_at = i.due_at, on_room = i.on_room,
-                     attempts = greatest(j.attempts - i.refund, 0), claimed_until = null, code = i.code,
+                     attempts = greatest(j.attempts - i.refund, 0), claimed_until = null,
+                     -- What has not left has no answer: the last one still stands.
+                     code = case when i.outcome = 'not_sent' then j.code else i.code end,
                      message = i.message, smsid = i.smsid, updated_at = now()
                  from input i
                  where j.id = i.id and j.requests = i.request

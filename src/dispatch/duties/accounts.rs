@@ -10,17 +10,15 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info};
 
 use super::clock::Look;
-use super::reasons::Reasons;
 use super::{BATCH, pause};
 use crate::dispatch::desk::{Desk, Notice, Notices};
 use crate::dispatch::pacer::Pace;
 use crate::dispatch::ports::{AccountRow, Balance, LedgerError, Pause};
-use crate::domain::pace::Mode;
+use crate::domain::pace::{Mode, Pacer};
 
 pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, notices: Arc<Mutex<Notices>>, stop: CancellationToken) {
     let mut asking = Asking { desk: desk.clone(), pace: pace.clone(), of: HashMap::new() };
     let mut last = Look::at_both(&desk);
-    let mut reasons = Reasons::default();
     let mut notices = notices.lock().await;
     while !stop.is_cancelled() {
         tokio::select! {
@@ -44,9 +42,6 @@ pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, notices: Arc<Mutex<Not
                     debug!(%error, "parked jobs are handed to the fallback later");
                 }
                 asking.ask(&rows);
-                if let Err(error) = reasons.follow(&desk, &rows).await {
-                    debug!(%error, "parked jobs are told why they wait later");
-                }
             }
             Err(error) => debug!(%error, "accounts are looked at again later"),
         }
@@ -113,17 +108,20 @@ fn apply(desk: &Desk, pace: &Pace, rows: &[AccountRow], knows: impl Fn(usize) ->
             (None, Mode::Paused | Mode::Probing { .. }) => pacer.set_mode(account, Mode::Active, now),
             _ => {}
         });
+        desk.saw_paused(account, row.paused.is_some());
         desk.metrics.account_paused.with_label_values(&[&row.name]).set(i64::from(row.paused.is_some()));
     }
+}
+
+/// The account that sends what this one, paused, does not.
+pub(super) fn stand_in(desk: &Desk, pacer: &Pacer, account: usize) -> Option<usize> {
+    desk.settings.chain(account).skip(1).find(|other| pacer.mode(*other) == Mode::Active)
 }
 
 /// What is parked for a paused account goes to the one that stands in for it.
 async fn reroute(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
     for account in 0..desk.settings.accounts.len() {
-        let (mode, stand_in) = pace.act(|pacer, _| {
-            let stand_in = desk.settings.chain(account).skip(1).find(|other| pacer.mode(*other) == Mode::Active);
-            (pacer.mode(account), stand_in)
-        });
+        let (mode, stand_in) = pace.act(|pacer, _| (pacer.mode(account), stand_in(desk, pacer, account)));
         let (Mode::Paused, Some(stand_in)) = (mode, stand_in) else { continue };
         let (from, to) = (desk.account_name(account), desk.account_name(stand_in));
         let moved = desk.ports.upkeep.reroute(from, to, BATCH).await?;

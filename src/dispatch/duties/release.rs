@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use super::reasons::Reasons;
 use super::{BATCH, pause};
 use crate::dispatch::desk::Desk;
 use crate::dispatch::pacer::Pace;
@@ -13,6 +14,7 @@ use crate::domain::job::Priority;
 
 /// Looks again at once while there is more than one batch.
 pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToken) {
+    let mut reasons = Reasons::default();
     while !stop.is_cancelled() {
         let more = match once(&desk, &pace).await {
             Ok(more) => more,
@@ -21,6 +23,9 @@ pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToke
                 false
             }
         };
+        if let Err(error) = reasons.follow(&desk, &pace).await {
+            debug!(%error, "parked jobs say why they wait later");
+        }
         if !more {
             pause(desk.settings.tempo.release, &stop).await;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bucket::Tick;
 
 /// Failures in a row that open the circuit.
-const OPENS_AFTER: u32 = 5;
+const OPENS_AFTER: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -97,8 +97,8 @@ mod tests {
     #[test]
     fn it_opens_probes_with_one_and_closes() {
         let mut circuit = Circuit::default();
-        let opened: Vec<bool> = (0..6).map(|_| circuit.failed(at(0))).collect();
-        assert_eq!(opened, [false, false, false, false, true, false]);
+        let opened: Vec<bool> = (0..4).map(|_| circuit.failed(at(0))).collect();
+        assert_eq!(opened, [false, false, true, false]);
         assert!(!circuit.admits(at(999)) && circuit.admits(at(1_000)));
         circuit.granted();
         assert!(!circuit.admits(at(1_001)), "one probe at a time");
@@ -115,11 +115,11 @@ mod tests {
     #[test]
     fn one_success_in_between_keeps_it_closed() {
         let mut circuit = Circuit::default();
-        for _ in 0..4 {
+        for _ in 0..2 {
             assert!(!circuit.failed(at(0)));
         }
         circuit.reached();
-        for _ in 0..4 {
+        for _ in 0..2 {
             assert!(!circuit.failed(at(0)));
         }
         assert!(!circuit.is_open());

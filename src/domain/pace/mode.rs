@@ -114,9 +114,15 @@ impl Pacer {
             }
             // It resumes once that is committed.
             (Outcome::Accepted, _, Mode::Probing { .. }) => Some(News::Cured),
-            // Neither taken nor the account's fault: the next job probes.
-            (_, _, Mode::Probing { .. }) => {
+            // What was wrong was the job, or its number, or the password's time: the next one probes.
+            (Outcome::Permanent | Outcome::Tomorrow | Outcome::Resign, _, Mode::Probing { .. }) => {
                 self.set_mode(account, Mode::Probing { out: false }, now);
+                None
+            }
+            // Nobody knows whether it is cured: the next probe is after the next answer about its balance, so that
+            // attempts and doubts are not spent one after the other.
+            (Outcome::Retry | Outcome::Unknown | Outcome::NotSent, _, Mode::Probing { .. }) => {
+                self.set_mode(account, Mode::Paused, now);
                 None
             }
             (_, _, Mode::Active) => None,
@@ -126,6 +132,7 @@ impl Pacer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{AccountPace, Bucket};
     use super::*;
 
     fn mobile(n: u32) -> Mobile {
@@ -152,6 +159,25 @@ mod tests {
         assert_eq!(refusals.heard(Outcome::Permanent, mobile(1)), Some(3));
         refusals.heard(Outcome::Accepted, mobile(1));
         assert_eq!(refusals.heard(Outcome::Permanent, mobile(1)), None);
+    }
+
+    #[test]
+    fn a_probe_that_shows_nothing_waits_for_the_next_question() {
+        let bucket = Bucket { period: Tick::from_millis(10), burst: 1 };
+        let account = AccountPace { bucket, max_in_flight: 1, refusals: 20 };
+        let after = |outcome| {
+            let mut pacer = Pacer::new(bucket, std::slice::from_ref(&account), Tick::ZERO);
+            pacer.set_mode(0, Mode::Probing { out: true }, Tick::ZERO);
+            let news = pacer.heard(0, outcome, mobile(1), Tick::ZERO);
+            (pacer.mode(0), news.is_some())
+        };
+        for outcome in [Outcome::Retry, Outcome::Unknown, Outcome::NotSent] {
+            assert_eq!(after(outcome), (Mode::Paused, false), "{outcome:?}");
+        }
+        for outcome in [Outcome::Permanent, Outcome::Tomorrow, Outcome::Resign] {
+            assert_eq!(after(outcome), (Mode::Probing { out: false }, false), "{outcome:?}");
+        }
+        assert!(after(Outcome::Account).1 && after(Outcome::Accepted).1);
     }
 
     #[test]

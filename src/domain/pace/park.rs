@@ -20,6 +20,8 @@ const LENIENCE: Duration = Duration::from_secs(4);
 /// While an account's queue is shorter than this, newcomers go past the jobs that are parked for it:
 /// those are on their way, perhaps behind a backlog in RabbitMQ, and tokens would be left unused.
 const IDLE: Duration = Duration::from_millis(100);
+/// So long after its expiry a job is certainly expired, although slots are let out a little ahead.
+const EXPIRED: Duration = Duration::from_secs(10);
 /// A circuit that is open for longer is no blip: what would fill the memory is parked.
 const OUTAGE: Duration = Duration::from_secs(5);
 
@@ -35,7 +37,11 @@ impl Pacer {
         }
         let by_account =
             || Park { reason: WaitReason::RateLimited, due: Some(account.slot(request.priority, now)), on_room: true };
-        let by_number = |slot: Tick| Park { reason: WaitReason::RateLimited, due: Some(slot), on_room: false };
+        let by_number = |slot: Tick| {
+            // Postgres expires it before it would be let out; its slot is the next one's.
+            let due = request.expires.map_or(slot, |at| slot.min(at + EXPIRED));
+            Park { reason: WaitReason::RateLimited, due: Some(due), on_room: false }
+        };
         let lane_is_parked = account.parked[request.priority.index()].count > 0;
         if let Some(place) = self.tails.to_follow(request, from, now) {
             let slot = (place.due + self.spacing(request.account)).max(now);

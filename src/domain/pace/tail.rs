@@ -202,7 +202,9 @@ impl Tails {
         let Request { mobile, priority, seq, standing, .. } = *request;
         let key = key(mobile, priority);
         let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(place));
-        if standing == Standing::New || place.due >= tail.due() {
+        // One that will expire before its turn takes no slot from those behind it.
+        let goes = place.on_room || request.expires.is_none_or(|at| place.due < at);
+        if goes && (standing == Standing::New || place.due >= tail.due()) {
             let due = tail.due().max(place.due);
             tail.set_last(Place { due, ..place });
         }

@@ -86,6 +86,14 @@ impl World {
         ticket
     }
 
+    /// A job of `MAIN` that is of no use after that time.
+    fn publish_for(&mut self, time: Duration, mobile: u64) {
+        let request = Request { expires: Some(self.now + time), ..self.next_request(mobile) };
+        self.jobs.insert(request.ticket, request);
+        self.pacer.enter(request, self.now);
+        self.settle();
+    }
+
     /// Carries out what the pacer says at this instant.
     fn settle(&mut self) {
         loop {
@@ -121,6 +129,11 @@ impl World {
         }
         while let Some(ticket) = self.line.front().copied() {
             let request = self.jobs[&ticket];
+            if request.expires.is_some_and(|at| at <= self.now) {
+                self.line.pop_front();
+                self.pacer.abandoned(ticket, self.now);
+                continue;
+            }
             if self.pacer.due(ticket) > self.now || self.pacer.depart(request.account, Some(ticket), self.now).is_err()
             {
                 break;
@@ -155,6 +168,8 @@ impl World {
     /// What the release duty does: rooms in order of arrival, slots when they are near.
     fn release(&mut self) {
         let mut released = Vec::new();
+        let (jobs, now) = (&self.jobs, self.now);
+        self.parked.retain(|(ticket, _)| jobs[ticket].expires.is_none_or(|at| now < at));
         for room in self.pacer.rooms(self.now) {
             let mut fit: Vec<_> = (self.parked.iter())
                 .filter(|(t, park)| {
@@ -589,6 +604,20 @@ fn what_expires_while_it_waits_is_told_so() {
     world.pacer.poll(later, &mut told);
     assert_eq!(told, [(1, Turn::Expired)]);
     assert!(world.pacer.is_empty());
+}
+
+#[test]
+fn what_will_expire_in_line_takes_nobodys_slot() {
+    let mut world = World::new(100, 100);
+    for _ in 0..240 {
+        world.publish_for(Duration::from_secs(10), 1);
+        world.run(Duration::from_millis(500));
+    }
+    assert!(world.sent.len() >= 110, "{} of the 120 that the number may have", world.sent.len());
+    assert!(is_sorted(&world.order(|_| true)));
+    assert_eq!(world.most_in_a_second(|_| true), 1);
+    let again = world.parks.values().filter(|parks| **parks > 1).count();
+    assert!(again <= 10, "{again} of 240 were parked more than once");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A gateway that cannot be reached: nothing left, so nothing is spent and nothing is in doubt.
 
-use dispatcher::simulator::{Options, Simulator};
+use dispatcher::simulator::{Options, Scripted, Simulator};
 
 use crate::support::process::free_address;
 use crate::support::stage::{Stage, lenient};
@@ -34,6 +34,29 @@ async fn jobs_wait_unspent_and_go_when_it_is_back() {
     stage.metric("gateway_circuit_open", &[], 0.0).await;
     stage.finish().await;
     back.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_answered_before_still_stands() {
+    let mut stage = Stage::new().await;
+    let (gateway, url) = proxy::before(&stage.gateway.submit_url()).await;
+    stage.set("gateway.submit_url", &url);
+    stage.set("retry.initial", "300ms");
+    stage.gateway.script(&number(1), vec![Scripted::Code(0, "busy".into())]);
+    stage.start().await;
+    stage.publish("normal", [&job("one", &number(1))]).await;
+    stage.job("one", |row| row.wait_reason.as_deref() == Some("retry")).await;
+    gateway.refuse();
+    eventually("not sent", async || match stage.db.attempts("one").await {
+        outcomes if outcomes.iter().any(|(outcome, _)| outcome == "not_sent") => Ok(()),
+        outcomes => Err(outcomes),
+    })
+    .await;
+    let row = stage.job("one", |row| row.wait_reason.as_deref() == Some("retry")).await;
+    assert_eq!((row.attempts, row.code), (1, Some(0)));
+    gateway.resume();
+    stage.settled("one", "accepted").await;
+    stage.finish().await;
 }
 
 /// RabbitMQ gives out as many messages as may be in memory. What stands behind them has its time, too.

@@ -358,7 +358,9 @@ impl Tables {
             }
             job.go(row.decision.next.state(), next_columns(&row.decision.next), now);
             job.attempts = (job.attempts - i32::from(!row.decision.spent)).max(0);
-            job.code = row.answer.as_ref().map(|answer| answer.code);
+            if row.decision.outcome != Outcome::NotSent {
+                job.code = row.answer.as_ref().map(|answer| answer.code);
+            }
             job.smsid = row.answer.as_ref().and_then(|answer| answer.smsid.clone());
             job.message = Some(row.message.clone());
             let job = job.clone();

@@ -212,11 +212,14 @@ impl Backend for Daemon {
                 .map_err(|problem| Trouble::Invalid(format!("`filter.state` holds {problem}")))?;
             let by_state = store.count_jobs(&filter).await?;
             let matched: i64 = by_state.values().sum();
-            let changed = match asked.dry_run {
-                true => Vec::new(),
-                false => store.act_on_many(&by, &what, &filter, Some(ACTS_AT_ONCE)).await?,
+            let mut changed = Vec::new();
+            let done = match asked.dry_run {
+                true => Ok(()),
+                false => store.act_on_many(&by, &what, &filter, Some(ACTS_AT_ONCE), &mut changed).await,
             };
+            // Also what was done before Postgres failed.
             count(&metrics, &what, &changed);
+            done?;
             if asked.dry_run || matched == 0 {
                 note_look(&store, &by, &filter, matched).await?;
             }

@@ -1,11 +1,11 @@
 //! `dispatcher forget`: erases a person's number and texts.
 
-use std::io::{IsTerminal, stdin};
+use std::io::{BufRead, IsTerminal, stdin};
 
 use clap::Args;
 use serde_json::json;
 
-use super::exit::{Reported, WrongUsage};
+use super::exit::Reported;
 use super::{connect, output, who};
 use crate::config::Config;
 use crate::domain::mobile::Mobile;
@@ -14,9 +14,9 @@ use crate::store::operate::{Forgetting, Forgotten, Unsettled};
 const EXAMPLES: &str = "\
 Examples:
   dispatcher forget 13800138000 --dry-run
-  dispatcher forget 13800138000 --yes --reason 'asked by mail, ticket 77'
+  dispatcher forget 13800138000 --reason 'asked by mail, ticket 77'
 
-Number, texts, variables and metadata are erased in every table; states, codes and times stay, so
+On a terminal it asks first, unless --yes or --json is given; a script is not asked. Number, texts, variables and metadata are erased in every table; states, codes and times stay, so
 that counts add up, and so does what makes a repeat of a job be known: it is not sent. Jobs that are
 not settled stand in the way: cancel or resolve them first. Kept is a number in the list of those
 who want no messages: it would get some again. Not reached are job ids, texts to others, and messages
@@ -29,7 +29,7 @@ pub struct ForgetArgs {
     /// The person's number
     #[arg(value_parser = parse_mobile)]
     mobile: Mobile,
-    /// Do not ask
+    /// Do not ask on a terminal either
     #[arg(long)]
     yes: bool,
     /// Count the rows and change nothing
@@ -49,17 +49,17 @@ fn parse_mobile(text: &str) -> Result<Mobile, String> {
 /// # Errors
 /// When Postgres does not answer, jobs of the person are not settled, or nobody confirms.
 pub(super) async fn run(args: ForgetArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
-    if !args.yes && !args.dry_run && (as_json || !stdin().is_terminal()) {
-        return Err(WrongUsage("it cannot be undone: add --yes, or see with --dry-run what would go".into()).into());
-    }
+    // Where nobody could answer, nobody is asked: whoever wrote the script has named the number.
+    let asks = !args.yes && !as_json && stdin().is_terminal();
     let store = connect::migrated_store(config).await?;
     let by = who::operator(args.reason);
-    if !args.yes {
+    if args.dry_run || asks {
         let rehearsed = store.forget(&by, args.mobile, true).await?;
         let rows = told(rehearsed, args.mobile, false, as_json)?;
-        if args.dry_run || rows == 0 || !confirmed(args.mobile)? {
+        if args.dry_run || rows == 0 {
             return Ok(());
         }
+        confirm(args.mobile, stdin().lock())?;
     }
     told(store.forget(&by, args.mobile, false).await?, args.mobile, true, as_json).map(drop)
 }
@@ -116,13 +116,26 @@ fn in_the_way(jobs: &[Unsettled], mobile: Mobile) -> String {
     format!("nothing was erased: jobs to {mobile} are not settled:{}", lines.collect::<String>())
 }
 
-fn confirmed(mobile: Mobile) -> anyhow::Result<bool> {
+/// Asks; anything but a yes is a failure, so that whoever waits for the command does not take the person for forgotten.
+fn confirm(mobile: Mobile, mut answers: impl BufRead) -> anyhow::Result<()> {
     eprint!("This cannot be undone. Erase {mobile}? Type yes: ");
     let mut answer = String::new();
-    stdin().read_line(&mut answer)?;
-    let yes = answer.trim() == "yes";
-    if !yes {
-        eprintln!("nothing was erased");
+    answers.read_line(&mut answer)?;
+    anyhow::ensure!(answer.trim() == "yes", "nothing was erased");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_erases_and_anything_else_is_a_failure() {
+        let mobile = Mobile::parse("13900000001").unwrap();
+        assert!(confirm(mobile, &b"yes\n"[..]).is_ok());
+        for answer in ["no\n", "y\n", "\n", ""] {
+            let refused = confirm(mobile, answer.as_bytes()).unwrap_err();
+            assert_eq!(refused.to_string(), "nothing was erased", "{answer:?}");
+        }
     }
-    Ok(yes)
 }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::exit::WrongUsage;
+use super::output;
 use crate::simulator::{Simulator, Stats, check, message};
 
 pub use self::args::SimulateArgs;
@@ -15,7 +16,7 @@ pub use self::args::SimulateArgs;
 ///
 /// # Errors
 ///
-/// When a key file cannot be read, an option is out of its range, or the address is taken.
+/// When a key file cannot be read, an option is out of its range, the address is taken, or stdout is closed.
 pub async fn run(args: SimulateArgs, as_json: bool) -> anyhow::Result<()> {
     let environment_key = std::env::var("SIMULATOR_API_KEY").ok();
     let options = args.into_options(environment_key).and_then(|options| check(&options).map(|()| options));
@@ -25,18 +26,19 @@ pub async fn run(args: SimulateArgs, as_json: bool) -> anyhow::Result<()> {
     let (submit, balance) = (simulator.submit_url(), simulator.balance_url());
     // A line each for programs: it is read while the simulator runs.
     match as_json {
-        true => println!("{}", json!({ "submit_url": submit, "balance_url": balance, "accounts": accounts })),
-        false => {
-            println!("simulated ihuyi gateway: submit {submit}  balance {balance}  accounts {}", accounts.join(", "));
+        true => {
+            let places = json!({ "submit_url": submit, "balance_url": balance, "accounts": accounts });
+            output::line(&places.to_string())?;
         }
+        false => output::line(&format!(
+            "simulated ihuyi gateway: submit {submit}  balance {balance}  accounts {}",
+            accounts.join(", ")
+        ))?,
     }
     wait_for_stop().await?;
-    match as_json {
-        true => println!("{}", json!(simulator.stats())),
-        false => println!("{}", totals(&simulator.stats())),
-    }
+    let stats = simulator.stats();
     simulator.stop().await;
-    Ok(())
+    output::line(&if as_json { json!(stats).to_string() } else { totals(&stats) })
 }
 
 /// Ctrl-C or SIGTERM.

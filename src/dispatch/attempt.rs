@@ -145,10 +145,12 @@ impl Desk {
             if let Some(ticket) = attempt.ticket {
                 pacer.replied(ticket, departed, now);
             }
-            let is_open = pacer.circuit.is_open();
-            self.metrics.circuit_open.set(i64::from(is_open));
-            (was_open, is_open)
+            (was_open, pacer.circuit.is_open())
         });
+        // Of a session that is over it says nothing.
+        if !pace.has_ended() {
+            self.metrics.circuit_open.set(i64::from(is_open));
+        }
         match (&reply, was_open, is_open) {
             (Reply::NotSent(reason), false, true) => {
                 warn!(reason, "the gateway cannot be reached: holding jobs, probing with one");

@@ -257,8 +257,12 @@ impl Metrics {
         self.tracked_mobiles.set(0.0);
     }
 
-    /// Another replica counts what waits from now on; what this one has counted would stand for ever.
-    pub fn stand_by(&self) {
+    /// Another replica counts what waits and asks for balances from now on; what this one has seen would stand for
+    /// ever.
+    pub fn stand_by(&self, accounts: impl Iterator<Item = impl AsRef<str>>) {
+        accounts.for_each(|name| self.account_paused.with_label_values(&[name.as_ref()]).set(0));
+        self.account_balance.reset();
+        self.account_balance_hours.reset();
         self.set_waiting(&[]);
         self.stranded.set(0);
         self.in_doubt.set(0);

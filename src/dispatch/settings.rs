@@ -112,6 +112,11 @@ impl Settings {
         std::iter::successors(Some(account), |account| self.accounts[*account].fallback).take(self.accounts.len())
     }
 
+    /// The accounts' names, in the order of their indices.
+    pub fn account_names(&self) -> impl Iterator<Item = &str> {
+        self.accounts.iter().map(|account| account.name.as_str())
+    }
+
     /// The index of the account of that name.
     pub fn account(&self, name: &str) -> Option<usize> {
         self.accounts.iter().position(|account| account.name == name)

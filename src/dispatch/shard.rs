@@ -76,7 +76,7 @@ async fn supervise(desk: Arc<Desk>, notices: Arc<Mutex<Notices>>, mut stop: watc
         };
         let why = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
         desk.health.down(Part::Consumer, format!("not consuming{why}"));
-        desk.metrics.end_session(desk.settings.accounts.iter().map(|account| &account.name));
+        desk.metrics.end_session(desk.settings.account_names());
         if begun.elapsed() > STOOD {
             delays.reset();
             last_reason.clear();
@@ -154,7 +154,7 @@ async fn take_lease(desk: &Desk) -> Result<Box<dyn Held>, LedgerError> {
         }
         if !announced {
             info!("another replica serves the shard: standing by");
-            desk.metrics.stand_by();
+            desk.metrics.stand_by(desk.settings.account_names());
             announced = true;
         }
         for part in [Part::Postgres, Part::RabbitMq, Part::Publishing, Part::Consumer] {
@@ -204,7 +204,7 @@ async fn open(desk: &Arc<Desk>) -> Result<(Arc<Pace>, Box<dyn Consuming>), Strin
 /// What a former owner left: paused accounts, and who stands in line.
 async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
     lift(desk).await?;
-    let names: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
+    let names: Vec<String> = desk.settings.account_names().map(String::from).collect();
     let rows = desk.ports.upkeep.accounts(&names).await?;
     duties::restore_accounts(desk, pace, &rows);
     let now = desk.now();

@@ -1,5 +1,7 @@
 //! What of a job anybody may see: numbers masked, of texts their length only.
 
+use std::net::Ipv4Addr;
+
 use serde_json::value::RawValue;
 
 use super::mobile::Mobile;
@@ -15,15 +17,24 @@ pub fn masked(mobile: &str) -> String {
     Mobile::parse_any(mobile).map_or_else(|_| "****".into(), |mobile| mobile.to_string())
 }
 
-/// Words that people wrote, with every number in them masked, also where it stands in groups (`138 0013 8000`). Longer
-/// runs of digits are no numbers: smsids, tickets.
+/// Words that people wrote, with every number in them masked, also where it stands in groups (`138 0013 8000`,
+/// `138（0013）8000`) or in full width. Longer runs of digits are no numbers: smsids, tickets.
 pub fn without_numbers(words: &str) -> String {
+    // Numbers in their own groups first: a date before one could take its first digits away.
+    hidden(&hidden(words, grouped), begun)
+}
+
+/// What tells the number that some digits are: by those, how many stand before each gap, and how it is written.
+type Reading = fn(&str, &[usize], &str) -> Option<Mobile>;
+
+/// `words` with every number masked that `read` tells.
+fn hidden(words: &str, read: Reading) -> String {
     let mut shown = String::with_capacity(words.len());
     let mut rest = words;
-    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+    while let Some(start) = rest.find(is_digit) {
         let (before, from) = rest.split_at(start);
         shown.push_str(before);
-        let (hidden, taken) = number_at(from).unwrap_or_else(|| {
+        let (hidden, taken) = number_at(from, read).unwrap_or_else(|| {
             let digits = &from[..digits(from)];
             (digits.to_owned(), digits.len())
         });
@@ -37,35 +48,44 @@ pub fn without_numbers(words: &str) -> String {
 const GROUPS: usize = 4;
 
 /// The number, masked, that `words` begins with, and how long it is there.
-fn number_at(words: &str) -> Option<(String, usize)> {
+fn number_at(words: &str, read: Reading) -> Option<(String, usize)> {
     let (mut joined, mut end, mut gaps) = (String::new(), 0, Vec::new());
     for _ in 0..GROUPS {
-        let length = digits(&words[end..]);
-        joined.push_str(&words[end..end + length]);
-        end += length;
-        if let Some(mobile) = number(&joined, &gaps) {
+        let group = &words[end..end + digits(&words[end..])];
+        joined.extend(group.chars().filter_map(value).filter_map(|value| char::from_digit(value, 10)));
+        end += group.len();
+        if let Some(mobile) = read(&joined, &gaps, &words[..end]) {
             return Some((mobile.to_string(), end));
         }
-        let between = words[end..].find(|c: char| c != ' ' && c != '-')?;
-        if between == 0 || !words[end + between..].starts_with(|c: char| c.is_ascii_digit()) {
+        let between = &words[end..end + words[end..].find(is_digit)?];
+        if !is_gap(between) && between.contains(|c: char| !matches!(c, ' ' | '-')) {
             return None;
         }
-        end += between;
+        end += between.len();
         gaps.push(joined.len());
     }
     None
 }
 
-/// The number of these digits, between which there are `gaps`. One that does not begin as numbers do may be a date
-/// and something else, unless it is in one piece or in the groups of a number (`128 0013 8000`).
-fn number(joined: &str, gaps: &[usize]) -> Option<Mobile> {
-    let grouped = || gaps.iter().all(|gap| matches!(joined.len().saturating_sub(*gap), 4 | 8 | 11));
-    Mobile::parse(joined).ok().or_else(|| Mobile::parse_any(joined).ok().filter(|_| grouped()))
+/// One in a piece, or in the groups of a number, however it begins (`128 0013 8000`).
+fn grouped(joined: &str, gaps: &[usize], _: &str) -> Option<Mobile> {
+    let grouped = gaps.iter().all(|gap| matches!(joined.len().saturating_sub(*gap), 4 | 8 | 11));
+    Mobile::parse_any(joined).ok().filter(|_| grouped)
 }
 
-/// How many digits `words` begins with.
+/// One that begins as numbers do, in whatever groups: another may be a date and something else. An address
+/// (`192.168.100.12`) is none.
+fn begun(joined: &str, _: &[usize], written: &str) -> Option<Mobile> {
+    Mobile::parse(joined).ok().filter(|_| written.parse::<Ipv4Addr>().is_err())
+}
+
+/// How many bytes of digits `words` begins with.
 fn digits(words: &str) -> usize {
-    words.find(|c: char| !c.is_ascii_digit()).unwrap_or(words.len())
+    words.find(|c: char| !is_digit(c)).unwrap_or(words.len())
+}
+
+fn is_digit(c: char) -> bool {
+    value(c).is_some()
 }
 
 /// A text by its length.
@@ -202,6 +222,8 @@ mod tests {
             assert_eq!(without_numbers(words), shown, "checks.mobile may be off");
         }
         for words in [
+            "moved to 192.168.100.12",
+            "2026.11.24 05:10:13.250",
             "2026-11-24 05:10",
             "2026-11-24 120 jobs",
             "4 of 13 jobs",
@@ -212,6 +234,32 @@ mod tests {
         ] {
             assert_eq!(without_numbers(words), words);
         }
+    }
+
+    #[test]
+    fn words_lose_numbers_in_other_gaps_and_in_full_width_too() {
+        for number in [
+            "１３８００１３８０００",
+            "１３８－００１３－８０００",
+            "138.0013.8000",
+            "138（0013）8000",
+            "138) 0013-8000",
+            "138·0013·8000",
+            "1380013.8000",
+            "138    0013    8000",
+        ] {
+            assert_eq!(without_numbers(&format!("号码{number}投诉")), "号码138****8000投诉", "{number}");
+        }
+        for (words, shown) in [
+            ("(138)0013-8000 called", "(138****8000 called"),
+            ("（＋８６）１３８ ００１３ ８０００", "（＋138****8000"),
+            ("on 2026-11-24: 138.0013.8000", "on 2026-11-24: 138****8000"),
+            ("4711，13800138000", "4711，138****8000"),
+        ] {
+            assert_eq!(without_numbers(words), shown);
+        }
+        let shown = without_numbers("on 14.05.2026 138 0013 8000 called");
+        assert!(shown.ends_with("138****8000 called"), "a date takes no digits of a number away: {shown}");
     }
 
     #[test]

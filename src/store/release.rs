@@ -89,21 +89,27 @@ impl Store {
         free: bool,
         limit: u32,
     ) -> Result<u64, LedgerError> {
+        if awake.is_empty() && !free {
+            return Ok(0);
+        }
         let awake: Vec<&str> = awake.iter().map(|priority| priority.as_str()).collect();
         let lifted = sqlx::query(concat!(
-            "with held as (
-                 select id from jobs j
+            "with held as (",
+            of_each_priority!(concat!(
+                "select id from jobs j
                  where state = 'waiting' and not on_room and ",
-            waits_as!("asleep"),
-            " and due_at > greatest($1, now())
-                   and (wait_reason = 'quiet_hours' and priority = any($2)
+                waits_as!("asleep"),
+                " and priority = p.priority and due_at > greatest($1, now())
+                   and (wait_reason = 'quiet_hours' and p.priority = any($2)
                        or wait_reason = 'number_limit' and $3 and not exists (
                            select from attempts a
                            where a.job_id = j.id and a.attempt = j.requests and a.outcome = 'tomorrow'))
+                   and ($3 or p.priority = any($2))
                  order by due_at, seq
                  limit $4
-                 for update skip locked
-             )
+                 for update skip locked"
+            )),
+            ")
              update jobs j set due_at = least($1, now()) from held where j.id = held.id",
         ))
         .bind(now)
@@ -123,7 +129,7 @@ impl Store {
         let rows = sqlx::query(concat!(
             "with due as (",
             of_each_priority!(concat!(
-                "select id from jobs
+                "select id, account from jobs
                  where state = 'waiting' and not on_room and ",
                 waits_as!("asleep"),
                 " and priority = p.priority
@@ -136,8 +142,11 @@ impl Store {
             )),
             ")
              update jobs j
-             set wait_reason = 'rate_limited', due_at = now(), on_room = true, updated_at = now()
-             from due where j.id = due.id
+             set wait_reason = case when paused then 'account_paused' else 'rate_limited' end,
+                 due_at = case when paused then null else now() end, on_room = true, updated_at = now()
+             from due cross join lateral (
+                 select exists (select from accounts a where a.name = due.account and a.state = 'paused') as paused) a
+             where j.id = due.id
              returning j.account, j.priority",
         ))
         .bind(now)

@@ -243,12 +243,18 @@ impl Store {
                  where state = 'waiting' and on_room and account = $1 and (priority, seq) > ($2, $3)
                  order by priority, seq
                  limit $4
-             ), wrong as (
-                 select j.id, page.reason from jobs j join page on page.id = j.id and page.wait_reason <> page.reason
-                 where j.state = 'waiting' and j.on_room and j.account = $1
-                 for update of j skip locked
+             ), wrong as materialized (
+                 -- One by one by their ids: Postgres would rather read all that waits for the account.
+                 select page.id, page.reason, row.stands
+                 from page cross join lateral (
+                     select j.state = 'waiting' and j.on_room and j.account = $1 as stands
+                     from jobs j where j.id = page.id
+                     for update skip locked) row
+                 where page.wait_reason <> page.reason
              ), mended as (
-                 update jobs j set wait_reason = wrong.reason from wrong where j.id = wrong.id
+                 update jobs j
+                 set wait_reason = wrong.reason, due_at = case wrong.reason when 'account_paused' then null else now() end
+                 from wrong where j.id = wrong.id and wrong.stands
              )
              select priority, seq from page order by priority, seq",
         )

@@ -13,7 +13,7 @@ use super::api::tokens::{Caller, Role, TokenEntry, Tokens};
 use super::api::{Api, model};
 use super::{Status, serve};
 use crate::domain::job::{Job, OnUnknown};
-use crate::domain::message::Rules;
+use crate::domain::message::{MAX_METADATA, Rules};
 use crate::domain::mobile::Mobile;
 
 #[derive(Default)]
@@ -292,10 +292,29 @@ async fn an_api_call_is_refused_for_what_is_wrong_with_it() {
 }
 
 #[tokio::test]
+async fn a_thousand_jobs_that_are_as_large_as_they_may_be_are_taken() {
+    let listener = Listener::start().await;
+    let (content, metadata) = ("\\ud842\\udfb7".repeat(300), "v".repeat(MAX_METADATA - r#"{"k":""}"#.len()));
+    let job = |n: usize| {
+        let id = format!("{n:0128}");
+        format!(r#"{{"id":"{id}","mobile":"13800138000","content":"{content}","metadata":{{"k":"{metadata}"}}}}"#)
+    };
+    let body = format!("[{}]", (0..1_000).map(job).collect::<Vec<_>>().join(",\n"));
+    let length = body.len();
+    let request = format!(
+        "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer act-token\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let response = listener.send(&request).await;
+    assert!(response.starts_with("HTTP/1.1 202"), "{length}: {}", &response[..response.len().min(1_000)]);
+    assert!(response.contains("\"published\":1000"), "all of them");
+}
+
+#[tokio::test]
 async fn a_body_that_is_too_long_is_refused() {
     let listener = Listener::start().await;
     let head = "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer act-token\r\n\
-                content-type: application/json\r\ncontent-length: 5000000\r\n\r\n";
+                content-type: application/json\r\ncontent-length: 8388609\r\n\r\n";
     let response = listener.send(head).await;
     assert!(response.starts_with("HTTP/1.1 413"), "{response}");
     assert!(response.contains("application/problem+json"), "{response}");

@@ -216,11 +216,17 @@ pub async fn what_waits_for_room_says_why(pg: Pg) {
     assert_eq!(paused().await, 0);
     let pause = Pause { by_operator: false, reason: "no balance".into(), refusals: false };
     assert!(pg.upkeep.pause("main", &pause).await.unwrap());
-    assert_eq!(say(None, 1).await, place(Priority::Bulk, 2));
+    // Who wakes during the pause knows it at once.
+    let reason = WaitReason::QuietHours;
+    let sleeps = Entry::Wait { reason, due_at: Some(pg.now() - Duration::seconds(1)), on_room: false };
+    pg.admit(Job { account: "main".into(), ..job("late") }, sleeps).await;
+    assert_eq!(pg.upkeep.wake(pg.now(), 9).await.unwrap().len(), 1);
     assert_eq!(paused().await, 1);
+    assert_eq!(say(None, 1).await, place(Priority::Bulk, 2));
+    assert_eq!(paused().await, 2);
     assert_eq!(say(place(Priority::Bulk, 2), 1).await, place(Priority::High, 3));
     assert_eq!(say(place(Priority::High, 3), 9).await, None);
-    assert_eq!(paused().await, 3);
+    assert_eq!(paused().await, 4);
     assert!(pg.upkeep.resume("main").await.unwrap());
     assert_eq!(say(None, 9).await, None);
     assert_eq!(paused().await, 0);

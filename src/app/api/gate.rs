@@ -53,7 +53,9 @@ impl Gate {
             let task = tokio::spawn(keeping(place, work));
             match timeout(kind.patience(), task).await {
                 Ok(Ok(done)) => done.map_err(|trouble| kind.failed(trouble)),
-                Ok(Err(_)) | Err(_) => Err(kind.under_way(service)),
+                // It panicked: nothing of it goes on.
+                Ok(Err(_)) => Err(kind.broke_off()),
+                Err(_) => Err(kind.under_way(service)),
             }
         })
     }
@@ -94,6 +96,14 @@ impl Kind {
         Trouble::Unavailable(match self.is_act() {
             true => format!("{service} gives no answer yet, and what you asked for goes on: look before you repeat it"),
             false => format!("{service} gives no answer: try again later"),
+        })
+    }
+
+    fn broke_off(self) -> Trouble {
+        Trouble::Unavailable(match self.is_act() {
+            true => "it broke off by a fault of the daemon's and may have been done in part: look before you repeat it"
+                .into(),
+            false => "it broke off by a fault of the daemon's: its log tells which".into(),
         })
     }
 
@@ -144,6 +154,15 @@ mod tests {
         go.send(()).unwrap();
         told.await.unwrap();
         gate.apart(Kind::Look, async { Ok(()) }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_panics_does_not_go_on_and_may_be_done_in_part() {
+        let gate = Gate::new("Postgres", 1);
+        let breaks = async || -> Result<(), Trouble> { panic!("a fault") };
+        let words = words(gate.apart(Kind::ActOnMany, breaks()).await);
+        assert!(words.contains("broke off") && words.contains("in part") && !words.contains("goes on"), "{words}");
+        gate.apart(Kind::Look, async { Ok(()) }).await.expect("its place is free again");
     }
 
     #[tokio::test(start_paused = true)]

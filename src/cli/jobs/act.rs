@@ -134,7 +134,12 @@ async fn many(
 ) -> anyhow::Result<()> {
     let states = store.count_jobs(filter).await?;
     let matched: i64 = states.values().sum();
-    let changed = if yes { store.act_on_many(by, act, filter, None).await?.len() } else { 0 };
+    let mut changed = Vec::new();
+    if yes {
+        let done = store.act_on_many(by, act, filter, None, &mut changed).await;
+        done.with_context(|| format!("broke off after {} jobs were changed", changed.len()))?;
+    }
+    let changed = changed.len();
     if let Some(mobile) = filter.mobile
         && (!yes || matched == 0)
     {

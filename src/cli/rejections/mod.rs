@@ -13,7 +13,7 @@ use super::{connect, output, parse, when};
 use crate::config::Config;
 use crate::domain::job::Timestamp;
 use crate::domain::message::RejectReason;
-use crate::domain::privacy::masked;
+use crate::domain::privacy;
 use crate::store::Store;
 use crate::store::query::{Cursor, MAX_PAGE, RejectionFilter, RejectionInfo, RejectionSummary};
 
@@ -131,15 +131,31 @@ struct Shown<'a> {
     publisher: Publisher,
 }
 
-/// The parts between dots, as in `<priority>.<mobile>`; one that may be a number, also a wrong one, is masked.
+/// With numbers masked. The message may have been refused for a wrong one: what could be one is hidden between dots, as
+/// in `<priority>.<mobile>`.
 fn without_numbers(text: &str) -> String {
-    let is_number = |part: &str| part.bytes().filter(u8::is_ascii_digit).count() >= SHORTEST_NUMBER;
-    let hide = |part: &str| if is_number(part) { masked(part) } else { part.to_owned() };
-    text.split('.').map(hide).collect::<Vec<_>>().join(".")
+    let text = privacy::without_numbers(text);
+    let parts: Vec<&str> = text.split('.').collect();
+    // A number may have dots of its own.
+    let joined = parts.chunk_by(|one, next| is_bare(one) && is_bare(next)).map(|parts| parts.join("."));
+    joined.map(|part| if may_be_number(&part) { "****".into() } else { part }).collect::<Vec<_>>().join(".")
+}
+
+/// Digits and signs only, and none of a number that is masked.
+fn is_bare(part: &str) -> bool {
+    !part.contains(|c: char| c.is_alphabetic() || c == '*')
+}
+
+fn may_be_number(part: &str) -> bool {
+    let in_a_row = part.split(|c: char| !c.is_numeric()).map(|digits| digits.chars().count()).max();
+    is_bare(part) && part.chars().filter(|c| c.is_numeric()).count() >= SHORTEST_NUMBER
+        || in_a_row.is_some_and(|digits| digits >= LONGER_THAN_DATES)
 }
 
 /// Digits of what somebody may recognise.
 const SHORTEST_NUMBER: usize = 7;
+/// Digits that are no date, such as in `shop-20261111`.
+const LONGER_THAN_DATES: usize = 9;
 
 /// What tells whose message it is, numbers masked.
 #[derive(Default, Deserialize, Serialize)]
@@ -196,4 +212,29 @@ fn page(rejection: &RejectionInfo, full: bool) -> String {
         lines.push(format!("body        {bytes} bytes, may hold number and text: --full shows it"));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_a_publisher_loses_numbers_right_and_wrong_and_keeps_the_rest() {
+        for (text, shown) in [
+            ("normal.13800138000", "normal.138****8000"),
+            ("normal.138.0013.8000", "normal.138****8000"),
+            ("normal.１３８（００１３）８０００", "normal.138****8000"),
+            ("shop-13800138000", "shop-138****8000"),
+            ("bulk.1380013800", "bulk.****"),
+            ("bulk.138.0013.800.x", "bulk.****.x"),
+            ("bulk.138-0013-800", "bulk.****"),
+            ("bulk-1380013800", "****"),
+            ("shop-20261111", "shop-20261111"),
+            ("shop.v1.2.3", "shop.v1.2.3"),
+            ("normal", "normal"),
+            ("", ""),
+        ] {
+            assert_eq!(without_numbers(text), shown);
+        }
+    }
 }

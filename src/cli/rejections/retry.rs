@@ -1,6 +1,6 @@
 //! `dispatcher rejections retry`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,7 +37,9 @@ Examples:
 The choice is frozen when it begins, and a running daemon carries it out: it is a replay, which
 `dispatcher replay` shows, pauses, resumes and cancels. A crash does not stop it. Each message is
 judged anew, and what is still no valid job is refused anew. What was published again before is left
-out, and two retries over the same message publish it once. After a crash one may be published a
+out, and two retries over the same message publish it once. It exits 1 where one that was waited for is not
+through (does the daemon run?), or messages were refused again; what takes over a minute by its rate is
+not waited for. After a crash one may be published a
 second time: its job is recognised by its id, and without an id it is only refused a second time.";
 
 /// Publishes refused messages again as they were received, once the cause is mended
@@ -82,6 +84,8 @@ struct Retried {
     info: ReplayInfo,
     published: i64,
     left: i64,
+    /// Whether its end was waited for.
+    waited: bool,
 }
 
 /// Begins the replay of what the flags choose, and waits for its end if that is near.
@@ -117,19 +121,19 @@ fn numbers(lines: &[String]) -> anyhow::Result<Vec<i64>> {
 /// Looks until the replay has ended, for some seconds more than it takes by its rate; one that takes long goes on alone.
 async fn wait(store: &Store, id: i64, seconds: f64) -> anyhow::Result<Retried> {
     let patience = if seconds < LONG { PATIENCE + Duration::from_secs_f64(seconds) } else { Duration::ZERO };
-    let until = Instant::now() + patience;
+    let (until, waited) = (Instant::now() + patience, !patience.is_zero());
     loop {
         let info = store.find_replay(id).await?.context("the replay is gone")?;
         let count = |words: &[&str]| words.iter().filter_map(|word| info.results.get(*word)).sum::<i64>();
         let (published, left) = (count(&["sent", "taken", "refused"]), count(&["pending", "sending"]));
         if info.state != "running" || Instant::now() >= until {
-            return Ok(Retried { info, published, left });
+            return Ok(Retried { info, published, left, waited });
         }
         sleep(LOOK).await;
     }
 }
 
-/// What was found and done. Numbers that were named and not found are a failure.
+/// What was found and done. Numbers that were named and not found are a failure, and so is what went wrong.
 fn say(choice: &RetryChoice, found: &RetryPreview, retried: Option<&Retried>, as_json: bool) -> anyhow::Result<()> {
     let missing = choice.ids.len() as i64 - found.matched - found.already;
     match (as_json, retried) {
@@ -151,13 +155,39 @@ fn say(choice: &RetryChoice, found: &RetryPreview, retried: Option<&Retried>, as
         eprintln!(
             "error: {missing} of the numbers name no rejection whose message is there: see `dispatcher rejections list`"
         );
-        return Err(Reported::Failed.into());
     }
-    Ok(())
+    let wrong = retried.map(|Retried { info, left, waited, .. }| {
+        wrong(info.id, &info.state, if *waited { *left } else { 0 }, &info.results)
+    });
+    let wrong = wrong.unwrap_or_default();
+    wrong.iter().for_each(|problem| eprintln!("error: {problem}"));
+    match missing > 0 || !wrong.is_empty() {
+        true => Err(Reported::Failed.into()),
+        false => Ok(()),
+    }
+}
+
+/// What is not as it was asked for, with the cure; `left` were waited for in vain.
+fn wrong(replay: i64, state: &str, left: i64, results: &BTreeMap<String, i64>) -> Vec<String> {
+    let count = |word: &str| results.get(word).copied().unwrap_or_default();
+    let cure = match state {
+        "running" => "does a daemon run? It carries them out when it does".to_owned(),
+        "paused" => format!("the replay is paused: `dispatcher replay resume {replay}` lets them go"),
+        _ => format!("the replay is {state}: choose them again"),
+    };
+    [
+        (left, "still to be published", cure.as_str()),
+        (count("refused"), "refused again", "`dispatcher rejections list` tells why; mend that, and retry those"),
+        (count("failed"), "not taken back by RabbitMQ, too large by now", "have the publisher send those anew"),
+    ]
+    .into_iter()
+    .filter(|(messages, ..)| *messages > 0)
+    .map(|(messages, what, cure)| format!("{messages} {what}: {cure}"))
+    .collect()
 }
 
 fn progress(retried: &Retried) -> String {
-    let Retried { info, published, left } = retried;
+    let Retried { info, published, left, .. } = retried;
     let messages = |count: i64| format!("{count} message{}", if count == 1 { "" } else { "s" });
     let look = format!("see `dispatcher replay show {} --jobs`", info.id);
     let results: Vec<String> = info.results.iter().map(|(result, count)| format!("{count} {result}")).collect();
@@ -181,4 +211,23 @@ fn preview(found: &RetryPreview) -> String {
     lines.extend(found.by_reason.iter().map(|(reason, messages)| format!("refused   {reason}: {messages}")));
     lines.push("nothing was changed".into());
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_is_told_with_its_cure() {
+        let results = |counts: &[(&str, i64)]| counts.iter().map(|(word, count)| ((*word).into(), *count)).collect();
+        assert!(wrong(7, "done", 0, &results(&[("taken", 3), ("gone", 1)])).is_empty());
+        assert!(wrong(7, "running", 0, &results(&[("pending", 500)])).is_empty(), "it was not waited for");
+        let idle = wrong(7, "running", 2, &results(&[("pending", 2)]));
+        assert!(idle.len() == 1 && idle[0].starts_with("2 still to be published: does a daemon run?"), "{idle:?}");
+        let paused = wrong(7, "paused", 2, &results(&[("pending", 2), ("refused", 1)]));
+        assert!(paused[0].contains("dispatcher replay resume 7"), "{paused:?}");
+        assert!(paused[1].starts_with("1 refused again: `dispatcher rejections list`"), "{paused:?}");
+        let failed = wrong(7, "done", 0, &results(&[("taken", 1), ("failed", 1)]));
+        assert!(failed.len() == 1 && failed[0].starts_with("1 not taken back by RabbitMQ"), "{failed:?}");
+    }
 }

@@ -25,7 +25,13 @@ pub(super) struct JobFlags {
     #[arg(long, value_name = "ID")]
     template_id: Option<String>,
     /// A value for the template; repeated, in order
-    #[arg(long = "variable", value_name = "VALUE", requires = "template_id", allow_hyphen_values = true)]
+    #[arg(
+        long = "variable",
+        visible_alias = "variables",
+        value_name = "VALUE",
+        requires = "template_id",
+        allow_hyphen_values = true
+    )]
     variables: Vec<String>,
     /// The account that sends it [default: default_account]
     #[arg(long, value_name = "NAME")]
@@ -120,6 +126,13 @@ mod tests {
             line(&flags).unwrap(),
             r#"{"template_id":"1","variables":["2546","x"],"metadata":{"n":1.50},"priority":"normal"}"#
         );
+    }
+
+    #[test]
+    fn variables_may_be_named_as_in_a_message() {
+        let flags = ["--template-id", "1", "--variables", "2546", "--variable", "x", "--variables", "-y"];
+        let wanted = r#"{"template_id":"1","variables":["2546","x","-y"],"priority":"normal"}"#;
+        assert_eq!(line(&flags).unwrap(), wanted);
     }
 
     #[test]

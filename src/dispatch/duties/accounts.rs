@@ -79,7 +79,7 @@ async fn heed(desk: &Desk, notice: &Notice, stop: &CancellationToken) -> bool {
 }
 
 async fn refresh(desk: &Desk, pace: &Pace) -> Result<Vec<AccountRow>, LedgerError> {
-    let names: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
+    let names: Vec<String> = desk.settings.account_names().map(String::from).collect();
     let rows = desk.ports.upkeep.accounts(&names).await?;
     apply(desk, pace, &rows, |account| desk.notices_are_heeded(account));
     Ok(rows)

@@ -36,7 +36,7 @@ async fn once(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
         desk.metrics.in_flight.with_label_values(&[&account.name]).set(i64::from(jobs));
     }
     desk.metrics.tracked_mobiles.set(tracked as f64);
-    let accounts: Vec<String> = desk.settings.accounts.iter().map(|account| account.name.clone()).collect();
+    let accounts: Vec<String> = desk.settings.account_names().map(String::from).collect();
     let waiting = desk.ports.upkeep.waiting(&accounts).await?;
     desk.metrics.set_waiting(&waiting.by_reason);
     desk.metrics.stranded.set(waiting.stranded);

@@ -100,7 +100,7 @@ pub trait Upkeep: Send + Sync + 'static {
     /// quiet hours; windows go by Postgres' clock.
     fn wake(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, Priority)>, LedgerError>>;
     /// Jobs that wait for quiet hours and are of a priority that is `awake`, and, where numbers are `free`, those that
-    /// wait for a limit that ihuyi did not name, are due at `now`; at most `limit`; how many.
+    /// wait for a limit that ihuyi did not name, are due at `now`; at most `limit` of each priority; how many.
     fn lift<'a>(
         &'a self,
         _now: Timestamp,

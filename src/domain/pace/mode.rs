@@ -79,6 +79,7 @@ impl Pacer {
     /// Changes the account's mode; pausing parks what waits for it in memory.
     pub fn set_mode(&mut self, account: usize, mode: Mode, now: Tick) {
         self.accounts[account].mode = mode;
+        self.tails.account_may_send(account, mode == Mode::Active, now);
         match mode {
             Mode::Active => self.accounts[account].refusals.clear(),
             Mode::Paused => self.park_waiting(account, now),

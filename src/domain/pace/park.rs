@@ -22,6 +22,8 @@ const LENIENCE: Duration = Duration::from_secs(4);
 const IDLE: Duration = Duration::from_millis(100);
 /// So long after its expiry a job is certainly expired, although slots are let out a little ahead.
 const EXPIRED: Duration = Duration::from_secs(10);
+/// A job that waits longer than this for its own account is no probe for the others.
+const SLOW: Duration = Duration::from_secs(60);
 /// A circuit that is open for longer is no blip: what would fill the memory is parked.
 const OUTAGE: Duration = Duration::from_secs(5);
 
@@ -64,8 +66,9 @@ impl Pacer {
         if self.circuit.is_open() {
             // It stays in memory until the gateway is back, but takes no place from those that stand behind it in
             // RabbitMQ, where nobody would see them expire.
-            let is_outage = self.circuit.is_open_for(OUTAGE, now);
-            return (is_outage && self.fills_memory(request.priority)).then(by_account);
+            let is_full = self.circuit.is_open_for(OUTAGE, now) && self.fills_memory(request.priority);
+            // Nor the probe from an account that could make it long before.
+            return (is_full || account.wait_behind_all(request.priority, now) > SLOW).then(by_account);
         }
         let (patience, crowded) = match request.standing {
             Standing::Released => (LENIENCE, LENIENCE),
@@ -97,7 +100,9 @@ impl Pacer {
             return;
         }
         for priority in Priority::ALL.iter().copied() {
-            for ticket in self.waiting(|entry| entry.request.priority == priority).into_iter().skip(self.memory / 2) {
+            for ticket in
+                self.waiting(|entry| entry.request.priority == priority).into_iter().skip(self.half_of_memory())
+            {
                 let Some(account) = self.entries.get(&ticket).map(|entry| entry.request.account) else { continue };
                 let due = Some(self.accounts[account].slot(priority, now));
                 self.withdraw(ticket, Turn::Park(Park { reason: WaitReason::RateLimited, due, on_room: true }), now);
@@ -107,7 +112,12 @@ impl Pacer {
 
     /// Does half of the memory for jobs of `priority` wait?
     fn fills_memory(&self, priority: Priority) -> bool {
-        self.memory / 2 <= self.waiting_in_memory(priority)
+        self.half_of_memory() <= self.waiting_in_memory(priority)
+    }
+
+    /// At least one job must stay there, to probe.
+    fn half_of_memory(&self) -> usize {
+        (self.memory / 2).max(1)
     }
 
     fn waiting_in_memory(&self, priority: Priority) -> usize {
@@ -130,7 +140,7 @@ impl Pacer {
         if park.on_room {
             self.accounts[entry.request.account].parked[entry.request.priority.index()].count += 1;
         }
-        self.tails.parked(&entry.request, Place::of(park, entry.request.account, now));
+        self.tails.parked(&entry.request, Place::of(park, &entry.request, now), now);
         self.told.push((ticket, Turn::Park(park)));
     }
 
@@ -172,7 +182,7 @@ impl Pacer {
     /// holds for whoever waits behind it in memory, too.
     pub fn held(&mut self, ticket: Ticket, park: Park, now: Tick) {
         let Some(request) = self.entries.get(&ticket).map(|entry| entry.request) else { return };
-        self.tails.parked(&request, Place::of(park, request.account, now));
+        self.tails.parked(&request, Place::of(park, &request, now), now);
         if park.reason == WaitReason::NumberLimit {
             let behind = self.lanes.get(&request.mobile.as_u64()).map(|lane| lane.waiting.iter().flatten().copied());
             let behind: Vec<Ticket> = behind.into_iter().flatten().collect();

@@ -1,7 +1,7 @@
 //! Which numbers have jobs parked for a limiter, and where the last of them stands: a newcomer of
 //! the same number and priority goes behind it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::bucket::Tick;
@@ -29,10 +29,21 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Where `park` puts a job of that account.
-    pub fn of(park: Park, account: usize, now: Tick) -> Place {
+    /// Where `park` puts a job.
+    pub fn of(park: Park, request: &Request, now: Tick) -> Place {
         let Park { reason, due, on_room } = park;
-        Place { due: due.unwrap_or(now + PAUSED), on_room, reason, account: Some(account) }
+        let paused = now + PAUSED;
+        let due = due.unwrap_or_else(|| request.expires.map_or(paused, |at| at.clamp(now, paused)));
+        Place { due, on_room, reason, account: Some(request.account) }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.reason == WaitReason::AccountPaused
+    }
+
+    /// It waits for an account that may not send, and that is not this one.
+    fn is_paused_elsewhere(&self, account: usize) -> bool {
+        self.is_paused() && self.account.is_some_and(|own| own != account)
     }
 
     /// Whoever was let out of this place has nobody at the other before it: of one room, and of slots, jobs
@@ -168,12 +179,42 @@ pub(super) struct Tails {
     former: Vec<FormerOwner>,
     is_sorted: bool,
     sweep_next: usize,
+    pauses: Pauses,
+}
+
+/// Which accounts may not send, and since when the others may again.
+#[derive(Debug, Default)]
+struct Pauses {
+    paused: HashSet<usize>,
+    resumed: HashMap<usize, Tick>,
+}
+
+impl Pauses {
+    /// Until when a place may be waited for. What a pause parked comes back when that ends, or never: it has
+    /// expired, or was cancelled.
+    fn until(&self, place: &Place) -> Tick {
+        let resumed = match place.account {
+            _ if !place.is_paused() => None,
+            Some(account) if self.paused.contains(&account) => None,
+            Some(account) => Some(self.resumed.get(&account).copied().unwrap_or_default()),
+            None if self.paused.is_empty() => Some(self.resumed.values().copied().max().unwrap_or_default()),
+            None => None,
+        };
+        GRACE + resumed.map_or(place.due, |at| place.due.min(at))
+    }
 }
 
 impl Default for Tails {
     fn default() -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Tails { shards, more: HashMap::default(), former: Vec::new(), is_sorted: true, sweep_next: 0 }
+        Tails {
+            shards,
+            more: HashMap::default(),
+            former: Vec::new(),
+            is_sorted: true,
+            sweep_next: 0,
+            pauses: Pauses::default(),
+        }
     }
 }
 
@@ -190,23 +231,42 @@ impl Tails {
     pub fn to_follow(&self, request: &Request, own: Option<Place>, now: Tick) -> Option<Place> {
         let key = key(request.mobile, request.priority);
         if request.standing == Standing::New {
-            return self.tail(key).map(Tail::last).filter(|last| now < last.due + GRACE);
+            return self.tail(key).map(Tail::last).filter(|last| now < self.pauses.until(last));
         }
         let before = self.more.get(&key)?.again.range(..request.seq).rev().map(|(_, again)| again);
-        let holds = |again: &&Place| now < again.due + GRACE && !own.is_some_and(|own| own.is_let_out_after(again));
+        let holds = |again: &&Place| {
+            now < self.pauses.until(again)
+                && !again.is_paused_elsewhere(request.account)
+                && !own.is_some_and(|own| own.is_let_out_after(again))
+        };
         before.into_iter().find(holds).copied()
     }
 
+    /// An account may not send, or may again.
+    pub fn account_may_send(&mut self, account: usize, may: bool, now: Tick) {
+        if !may {
+            self.pauses.paused.insert(account);
+        } else if self.pauses.paused.remove(&account) {
+            self.pauses.resumed.insert(account, now);
+        }
+    }
+
     /// `request` is told to park at `place`. Then comes [`Tails::stored`], or [`Tails::returned`].
-    pub fn parked(&mut self, request: &Request, place: Place) {
+    pub fn parked(&mut self, request: &Request, place: Place, now: Tick) {
         let Request { mobile, priority, seq, standing, .. } = *request;
         let key = key(mobile, priority);
         let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(place));
         // One that will expire before its turn takes no slot from those behind it.
         let goes = place.on_room || request.expires.is_none_or(|at| place.due < at);
-        if goes && (standing == Standing::New || place.due >= tail.due()) {
-            let due = tail.due().max(place.due);
-            tail.set_last(Place { due, ..place });
+        let last = tail.last();
+        match (last.is_paused(), place.is_paused()) {
+            // Nobody knows how long a pause takes; a slot is known, and newcomers go behind that.
+            (true, false) if goes => tail.set_last(place),
+            (false, true) if now < last.due + GRACE => {}
+            _ if goes && (standing == Standing::New || place.due >= last.due) => {
+                tail.set_last(Place { due: last.due.max(place.due), ..place });
+            }
+            _ => {}
         }
         let last_seq = tail.last_seq;
         let more = self.more.entry(key).or_default();
@@ -313,9 +373,9 @@ impl Tails {
     pub fn sweep(&mut self, now: Tick) {
         let shard = &mut self.shards[self.sweep_next];
         self.sweep_next = (self.sweep_next + 1) % SHARDS;
-        let more = &mut self.more;
+        let (more, pauses) = (&mut self.more, &self.pauses);
         shard.retain(|key, tail| {
-            let stays = now < tail.due() + GRACE;
+            let stays = now < pauses.until(&tail.last());
             if !stays {
                 more.remove(key);
             }
@@ -371,7 +431,7 @@ mod tests {
 
     /// Is told to park, and is.
     fn parks(tails: &mut Tails, seq: i64, standing: Standing, place: Place) {
-        tails.parked(&request(seq, standing), place);
+        tails.parked(&request(seq, standing), place, Tick::ZERO);
         tails.stored(mobile(), NORMAL, seq);
     }
 
@@ -389,7 +449,7 @@ mod tests {
         let mut tails = restored(PLACES, PLACES);
         // Its message, which the former owner could not acknowledge.
         let copy = request(tails.place(mobile(), NORMAL, None).unwrap(), Standing::Before);
-        tails.parked(&copy, on_room());
+        tails.parked(&copy, on_room(), Tick::ZERO);
         assert!(follows(&tails, PLACES, Standing::Released, None));
         returns(&mut tails, copy.seq);
         assert!(!follows(&tails, PLACES, Standing::Released, None));
@@ -407,7 +467,7 @@ mod tests {
             assert!(newcomer(&tails), "the other one is still parked");
         }
         // A second copy is parked for nothing.
-        tails.parked(&request(PLACES, Standing::Released), on_room());
+        tails.parked(&request(PLACES, Standing::Released), on_room(), Tick::ZERO);
         returns(&mut tails, PLACES);
         assert!(newcomer(&tails));
         returns(&mut tails, PLACES + 1);
@@ -468,7 +528,7 @@ mod tests {
         let mut tails = Tails::default();
         parks(&mut tails, 1, Standing::New, on_room());
         for repeat in [2, 3] {
-            tails.parked(&request(repeat, Standing::New), on_room());
+            tails.parked(&request(repeat, Standing::New), on_room(), Tick::ZERO);
         }
         for repeat in [2, 3] {
             returns(&mut tails, repeat);
@@ -481,7 +541,7 @@ mod tests {
     #[test]
     fn an_answer_that_comes_after_its_job_is_late() {
         let mut tails = Tails::default();
-        tails.parked(&request(1, Standing::New), on_room());
+        tails.parked(&request(1, Standing::New), on_room(), Tick::ZERO);
         assert!(follows(&tails, 2, Standing::New, None), "it is about to be parked");
         returns(&mut tails, 1);
         tails.stored(mobile(), NORMAL, 1);

@@ -519,6 +519,97 @@ fn pausing_parks_and_resuming_sends_the_oldest_first() {
     assert!(is_sorted(&world.order(|_| true)));
 }
 
+/// A job that was released comes to a paused account and is parked; another one of its number is for an account
+/// that may send.
+#[test]
+fn a_paused_accounts_job_holds_up_no_other_account() {
+    let mut world = World::new(100, 100);
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    let due = world.next_request(1);
+    world.jobs.insert(due.ticket, due);
+    world.pacer.enter(Request { standing: Standing::Released, ..due }, world.now);
+    world.settle();
+    world.publish(1, OTHER, Priority::Normal);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.order(|_| true), [2]);
+    world.pacer.set_mode(MAIN, Mode::Active, world.now);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.order(|_| true), [2, 1]);
+}
+
+/// What a pause parked a second time may have expired meanwhile.
+#[test]
+fn after_a_pause_nobody_is_waited_for_that_is_gone() {
+    let mut world = World::new(100, 100);
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    for request in [world.next_request(1), world.next_request(2)] {
+        world.jobs.insert(request.ticket, request);
+        let standing = if request.seq == 1 { Standing::Released } else { Standing::New };
+        world.pacer.enter(Request { standing, ..request }, world.now);
+    }
+    world.settle();
+    world.run(Duration::from_secs(600));
+    world.parked.clear();
+    world.pacer.set_mode(MAIN, Mode::Active, world.now);
+    world.run(Duration::from_secs(70));
+    for mobile in [1, 2] {
+        let ticket = world.publish(mobile, MAIN, Priority::Normal);
+        assert!(world.granted.contains_key(&ticket), "{mobile} waits for nobody");
+    }
+}
+
+#[test]
+fn a_pause_leaves_no_day_in_the_line_of_a_number() {
+    let mut world = World::new(100, 100);
+    let (claimed, behind) = (world.publish(1, MAIN, Priority::Normal), world.publish(1, MAIN, Priority::Normal));
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    world.settle();
+    assert_eq!(world.parks[&behind], 1);
+    // What was claimed before the pause is told to wait for its number's window.
+    let until = world.now + Duration::from_secs(3_600);
+    world.pacer.held(claimed, Park { reason: WaitReason::NumberLimit, due: Some(until), on_room: false }, world.now);
+    world.pacer.set_mode(MAIN, Mode::Active, world.now);
+    let next = world.publish(1, MAIN, Priority::Normal);
+    let (_, park) = world.parked.iter().find(|(ticket, _)| *ticket == next).unwrap();
+    assert!(park.due.unwrap() < until + Duration::from_secs(60), "{park:?}");
+}
+
+/// With a prefetch of one.
+#[test]
+fn the_only_job_in_memory_probes_after_a_long_outage() {
+    let mut world = World::new(100, 100);
+    world.pacer.share_memory(1);
+    (0..5).for_each(|_| {
+        world.pacer.circuit.failed(world.now);
+    });
+    world.run(Duration::from_secs(6));
+    let ticket = world.publish(1, MAIN, Priority::Normal);
+    world.run(Duration::from_secs(1));
+    assert!(world.granted.contains_key(&ticket), "{:?}", world.parks);
+}
+
+/// Its one token in a quarter of an hour would be the only probe.
+#[test]
+fn in_an_outage_a_slow_account_does_not_fill_the_memory() {
+    let mut world = World::new(100, 100);
+    let slow = Bucket { period: Duration::from_secs(864), burst: 1 };
+    let mobile = Bucket { period: Duration::from_secs(1), burst: 1 };
+    let pace = |bucket| AccountPace { bucket, max_in_flight: 100, refusals: 0 };
+    let fast = Bucket { period: Duration::from_millis(10), burst: 1 };
+    world.pacer = Pacer::new(mobile, &[pace(slow), pace(fast)], Tick::ZERO);
+    world.pacer.share_memory(20);
+    (0..5).for_each(|_| {
+        world.pacer.circuit.failed(world.now);
+    });
+    (0..20).for_each(|mobile| {
+        world.publish(mobile, MAIN, Priority::Normal);
+    });
+    world.run(Duration::from_secs(6));
+    let ticket = world.publish(100, OTHER, Priority::Normal);
+    world.run(Duration::from_secs(31));
+    assert!(world.granted.contains_key(&ticket));
+}
+
 #[test]
 fn an_open_circuit_holds_jobs_and_probes_with_one() {
     let mut world = World::new(100, 100);

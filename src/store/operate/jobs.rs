@@ -244,24 +244,45 @@ impl Store {
     }
 
     /// Does it to the jobs that `filter` chooses now, the first that came first, at most `limit`; one row in `operations`
-    /// for each 100,000, which names them at the end. Those that were changed.
+    /// for each 100,000, which names them at the end. Those that were changed are in `changed`, also where Postgres fails
+    /// after some.
     pub async fn act_on_many(
         &self,
         by: &Operator,
         act: &JobAct,
         filter: &JobFilter,
         limit: Option<u32>,
-    ) -> Result<Vec<Changed>, LedgerError> {
-        let ids = self.choose_jobs(filter, limit).await?;
-        let mut changed = Vec::new();
-        for ids in ids.chunks(NAMED) {
+        changed: &mut Vec<Changed>,
+    ) -> Result<(), LedgerError> {
+        for ids in self.choose_jobs(filter, limit).await?.chunks(NAMED) {
             let batch = self.begin_batch(by, act, filter).await?;
-            let acted = self.act_on_jobs(by, act, ids, Some(batch)).await?;
-            let done = ids.iter().zip(&acted).filter(|(_, acted)| acted.done().is_some());
-            self.end_batch(batch, &done.map(|(id, _)| id.as_str()).collect::<Vec<_>>()).await?;
-            changed.extend(acted.iter().filter_map(Acted::done).cloned());
+            let mut named = Vec::new();
+            let through = self.act_in_batch(by, act, ids, batch, &mut named, changed).await;
+            let noted = self.end_batch(batch, &named).await;
+            through.and(noted)?;
         }
-        Ok(changed)
+        Ok(())
+    }
+
+    /// As far as Postgres goes along: the ids of those that were changed, and what they are.
+    async fn act_in_batch<'a>(
+        &self,
+        by: &Operator,
+        act: &JobAct,
+        ids: &'a [String],
+        batch: Batch,
+        named: &mut Vec<&'a str>,
+        changed: &mut Vec<Changed>,
+    ) -> Result<(), LedgerError> {
+        for ids in ids.chunks(CHUNK) {
+            for (id, acted) in ids.iter().zip(self.act_on_some(by, act, ids, Some(batch)).await?) {
+                if let Acted::Done(job) = acted {
+                    named.push(id);
+                    changed.push(job);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Begins an act on many jobs: one row in `operations`, whose count grows with what is done.

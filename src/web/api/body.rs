@@ -14,8 +14,9 @@ use tokio::time::timeout;
 use crate::domain::json::{Json, Members};
 use crate::web::problem::Problem;
 
-/// The longest body, in bytes: 1,000 jobs of a common size.
-pub(super) const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The longest body, in bytes: 1,000 jobs with full metadata, the longest id and a text of 300 characters fit, also
+/// where each character is escaped.
+pub(super) const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// For a body to come in.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest reason, in characters.

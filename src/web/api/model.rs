@@ -785,7 +785,7 @@ pub enum Acting {
     /// The body did not come in in time.
     #[response(status = 408, content_type = "application/problem+json")]
     Slow(Problem),
-    /// The body is too long.
+    /// The body has more than 8 MiB.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLong(Problem),
     /// The body is not marked as JSON.

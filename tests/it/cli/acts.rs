@@ -111,6 +111,27 @@ fn many_are_chosen_by_flags_looked_at_first_and_noted_once() {
     }
 }
 
+#[test]
+fn what_was_done_of_many_before_postgres_failed_is_noted_and_told() {
+    let db = database();
+    db.execute(
+        "insert into jobs (id, seq, account, mobile, priority, content, state, on_unknown, digest, claim_id)
+         select 'many-' || n, n, 'main', '13800138009', 'high', 'x', 'in_doubt', 'hold', '\\x00', n
+         from generate_series(10, 1209) as n",
+    );
+    // It is in the second of three statements.
+    db.execute(
+        "create function fails() returns trigger language plpgsql as $$ begin raise exception 'not this one'; end $$;
+         create trigger fails before update on jobs for each row when (new.id = 'many-700') execute function fails()",
+    );
+    let ended = on(db.url(), &["jobs", "resolve", "--account", "main", "--since", "1h", "--not-sent", "--yes"]).run();
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stderr.contains("broke off after 500 jobs were changed"), "{ended:?}");
+    let named = "operations where action = 'resolve' and count = 500 and jsonb_array_length(target -> 'jobs') = 500";
+    assert_eq!((db.count(named), db.count("jobs where wait_reason = 'retry'")), (1, 500));
+    assert!(on(db.url(), &["jobs", "show", "many-10"]).ok().contains("  resolve as not sent by "));
+}
+
 #[tokio::test]
 async fn a_refused_message_is_sent_once_its_cause_is_mended() {
     let mut stage = Stage::new().await;
@@ -182,6 +203,11 @@ async fn refused_messages_are_chosen_by_filter_and_published_again_once() {
         "(select sum(count) as n from operations where action = 'retry' and reason = 'account added') s where n = 5";
     assert_eq!(stage.db.count(noted).await, 1);
     assert_eq!(stage.gateway.submissions().len(), 5);
+    // The other one is no job this time either.
+    let run = dispatcher(&["rejections", "retry", "--refused-for", "bad_json"]);
+    let run = environment.iter().fold(run, |run, (name, value)| run.env(name, value));
+    let refused = tokio::task::spawn_blocking(|| run.run()).await.unwrap();
+    assert_eq!((refused.code, refused.stderr.contains("error: 1 refused again: ")), (1, true), "{refused:?}");
     stage.finish().await;
 }
 

@@ -1,7 +1,7 @@
 //! A person is forgotten.
 
 use crate::support::stage::Stage;
-use crate::support::{Ended, dispatcher, job, number};
+use crate::support::{Ended, TestDb, dispatcher, job, number};
 
 fn on(stage: &Stage, arguments: &[&str]) -> Ended {
     stage.environment().iter().fold(dispatcher(arguments), |run, (name, value)| run.env(name, value)).run()
@@ -197,9 +197,20 @@ async fn jobs_that_are_not_settled_stand_in_the_way_and_one_without_a_number_nev
 }
 
 #[test]
-fn without_a_terminal_it_wants_to_be_sure() {
-    let ended = dispatcher(&["forget", "13900000001"]).run();
-    assert_eq!(ended.code, 2, "{ended:?}");
-    assert!(ended.stderr.contains("--yes"), "{ended:?}");
-    assert_eq!(dispatcher(&["forget", "1234", "--yes"]).run().code, 2);
+fn without_a_terminal_it_is_done_and_nobody_is_asked() {
+    let db = TestDb::create();
+    let on = |arguments: &[&str]| {
+        dispatcher(arguments).postgres(db.url()).env("DISPATCHER__ACCOUNTS__MAIN__API_ID", "C00000001").run()
+    };
+    assert_eq!(on(&["migrate"]).code, 0);
+    for (flags, told) in [(&[][..], "139****0001 is forgotten"), (&["--json"], "\"forgotten\": true")] {
+        db.execute("insert into replies (mobile, content, digest) values ('13900000001', '秘密', '\\x01')");
+        let arguments: Vec<&str> = ["forget", "13900000001"].iter().chain(flags).copied().collect();
+        let ended = on(&arguments);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+        assert!(ended.stdout.contains(told), "{ended:?}");
+        assert_eq!(db.count("replies where mobile = '13900000001' or content = '秘密'"), 0);
+        db.execute("delete from replies");
+    }
+    assert_eq!(on(&["forget", "1234"]).code, 2);
 }

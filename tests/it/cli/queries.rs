@@ -27,7 +27,7 @@ fn database() -> TestDb {
          ('b', 1, 'main', 'retry', 4080, 'x', null, now() - interval '3 h', now() - interval '2 h 59 min'),
          ('b', 2, 'main', 'accepted', 2, '提交成功', '15', now() - interval '2 h 1 min', now() - interval '2 h');
          insert into rejections (reason, detail, body, properties)
-         values ('bad_field', '`mobile` must have 11 digits', '{\"mobile\":\"1380013800\"}', '{\"routing_key\":\"bulk.1380013800\",\"app_id\":\"shop\"}'),
+         values ('bad_field', '`mobile` must have 11 digits', '{\"mobile\":\"1380013800\"}', '{\"routing_key\":\"bulk.1380013800\",\"app_id\":\"shop-20261111\"}'),
                 ('bad_json', 'the body is no UTF-8', '\\xff', '{}')",
     );
     db
@@ -136,7 +136,7 @@ fn rejections_show_the_message_only_when_asked() {
         let flags: Vec<&str> = ["rejections", "show", "1"].iter().chain(flags).copied().collect();
         let shown = on(&db, &flags).ok();
         assert!(shown.contains("`mobile` must have 11 digits") && !shown.contains("1380013800"), "{shown}");
-        assert!(shown.contains("bulk.****") && shown.contains("shop"), "{shown}");
+        assert!(shown.contains("bulk.****") && shown.contains("shop-20261111"), "{shown}");
         let full: Vec<&str> = flags.iter().copied().chain(["--full"]).collect();
         assert!(on(&db, &full).ok().contains("1380013800"));
     }

@@ -1,5 +1,7 @@
 //! Help, usage and configuration.
 
+use std::process::{Command, Stdio};
+
 use crate::support::dispatcher;
 
 #[test]
@@ -132,4 +134,14 @@ fn a_service_that_is_down_is_said_at_once_and_exits_1() {
     assert_eq!(ended.code, 1, "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     assert!(ended.stderr.contains("start Postgres, or correct host and port of postgres.url"), "{ended:?}");
+}
+
+#[test]
+fn a_simulator_whose_reader_has_gone_ends_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut simulator = Command::new(env!("CARGO_BIN_EXE_dispatcher"));
+    simulator.args(["simulate", "--listen", "127.0.0.1:0"]).env_clear().stdin(Stdio::null()).stdout(writer);
+    let ended = simulator.output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]), "{ended:?}");
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dispatcher::dispatch::ports::Upkeep;
+use dispatcher::domain::job::Priority;
 use sqlx::Executor;
 use tokio::time::timeout;
 
@@ -79,4 +80,37 @@ async fn a_retry_comes_out_before_a_campaign_that_was_due_earlier() {
         .await;
         assert!(looks < 100 * 20, "{looks} rows and entries to wake 100 jobs");
     }
+}
+
+/// 30,000 that wait for the morning, and as many for room of an account that has just paused.
+const STANDING: &str = "
+    alter table jobs set (autovacuum_enabled = off);
+    analyze;
+    insert into accounts (name, state, reason, paused_at, paused_by) values ('main', 'paused', 'test', now(), 'gateway');
+    insert into jobs (id, seq, account, mobile, priority, content, state, wait_reason, due_at, on_unknown, digest, claim_id,
+        on_room)
+    select 'job-' || n, n, 'main', (13900000000 + n)::text, 'bulk', 'x', 'waiting',
+        case when n % 2 = 0 then 'rate_limited' else 'quiet_hours' end,
+        now() + interval '8 hours' + n * interval '1 ms', 'hold', '\\x00', n, n % 2 = 0
+    from generate_series(1, 60000) n";
+
+#[tokio::test]
+async fn whom_a_rule_holds_no_more_and_who_says_why_is_found_page_by_page() {
+    let db = with(STANDING).await;
+    let mut after = None;
+    for _ in 0..3 {
+        let looks = looked_at(&db, async |store| {
+            assert_eq!(store.lift(chrono::Utc::now(), &[Priority::Bulk], false, 100).await.unwrap(), 100);
+        })
+        .await;
+        assert!(looks < 100 * 20, "{looks} rows and entries to lift 100 jobs");
+        let looks = looked_at(&db, async |store| after = store.say_why("main", after, 100).await.unwrap()).await;
+        assert!(after.is_some() && looks < 100 * 20, "{looks} rows and entries for 100 jobs");
+    }
+    assert_eq!(db.count("jobs where wait_reason = 'account_paused' and due_at is null").await, 300);
+    let looks = looked_at(&db, async |store| {
+        assert_eq!(store.lift(chrono::Utc::now(), &[Priority::High], false, 100).await.unwrap(), 0);
+    })
+    .await;
+    assert!(looks < 100, "{looks} rows and entries where nobody wakes");
 }

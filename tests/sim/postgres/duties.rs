@@ -89,10 +89,14 @@ impl Tables {
         let mut lines = Vec::new();
         for priority in Priority::ALL {
             let is_next = |row: &JobRow| row.job.priority == *priority && due(row);
+            let accounts = std::mem::take(&mut self.accounts);
             for row in self.pick(limit, is_next, |row| (row.due_at, row.seq)) {
-                row.go(State::Waiting, (Some(WaitReason::RateLimited), Some(now), true), now);
+                let paused = accounts.get(&row.account).is_some_and(Option::is_some);
+                let why = if paused { WaitReason::AccountPaused } else { WaitReason::RateLimited };
+                row.go(State::Waiting, (Some(why), (!paused).then_some(now), true), now);
                 lines.push((row.account.clone(), *priority));
             }
+            self.accounts = accounts;
         }
         self.seen.extend((!lines.is_empty()).then_some("woken"));
         lines
@@ -214,7 +218,13 @@ impl Tables {
         }
     }
 
-    pub fn say_why(&mut self, account: &str, after: Option<RoomPlace>, limit: u32) -> Option<RoomPlace> {
+    pub fn say_why(
+        &mut self,
+        account: &str,
+        after: Option<RoomPlace>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Option<RoomPlace> {
         let (why, after) = (self.why(account), after.map(|place| (place.priority.as_str(), place.seq)));
         let place = |row: &JobRow| (row.job.priority.as_str(), row.seq);
         let behind = |row: &JobRow| {
@@ -222,7 +232,10 @@ impl Tables {
         };
         let rows = self.pick(limit, behind, place);
         let last = rows.get(limit as usize - 1).map(|row| RoomPlace { priority: row.job.priority, seq: row.seq });
-        rows.into_iter().for_each(|row| row.wait_reason = Some(why));
+        for row in rows.into_iter().filter(|row| row.wait_reason != Some(why)) {
+            row.wait_reason = Some(why);
+            row.due_at = if why == WaitReason::AccountPaused { None } else { Some(now) };
+        }
         last
     }
 

@@ -289,7 +289,9 @@ impl Upkeep for Postgres {
         Box::pin(async move {
             match self.all_say_why(account) {
                 true => Ok(None),
-                false => self.statement("say why", move |tables, _| Ok(tables.say_why(account, after, limit))).await,
+                false => {
+                    self.statement("say why", move |tables, now| Ok(tables.say_why(account, after, limit, now))).await
+                }
             }
         })
     }

@@ -97,7 +97,9 @@
 //! What waits in Postgres comes back by the release duty (`dispatch/duties/release.rs`): rows that are due, of each
 //! priority by itself, or for which their account has room, become `queued` and are published again with their place
 //! in the order of arrival. They take the same path; only their claim is an update. What waited for the morning or for
-//! its number's window first joins the line for its account's room, since so many may be due at once.
+//! its number's window first joins the line for its account's room, since so many may be due at once. Between its
+//! statements the same duty lets those in line say why they wait when their account pauses or resumes
+//! (`dispatch/duties/reasons.rs`): two statements at once would pass over each other's rows, and break the order.
 //!
 //! What others are to be told of a change is written to table `events` by the statement that makes the
 //! change. The events duty (`dispatch/duties/events.rs`) reads it in order, publishes, waits for the confirms
@@ -192,7 +194,8 @@
 //! **A thousand jobs for one number at 1/s.** The first goes. One or two have their turn within two seconds
 //! and wait in the number's lane in memory. Whatever comes behind them is parked (`waiting`,
 //! `rate_limited`), each with a slot of its own, one period behind the tail of its number
-//! (`domain/pace/tail.rs`), and acknowledged: in order, without a question to Postgres. From then on the
+//! (`domain/pace/tail.rs`), and acknowledged: in order, without a question to Postgres. One that expires before its
+//! slot takes none. From then on the
 //! release duty sends each back half a second before its slot, it waits the rest in the lane, is claimed and
 //! goes. Four writes a job, each in a shared commit; no other number and no other account notices. A restart
 //! reads the tails back from Postgres (`store/parked.rs`), and counts every number as just used.

@@ -12,6 +12,7 @@ use super::deliver::Parcel;
 use super::desk::{Desk, Notice};
 use super::ports::*;
 use super::trace::{self, Known};
+use crate::domain::codes::SUCCESS;
 use crate::domain::decide::{Facts, Next, decide};
 use crate::domain::job::{Outcome, State, WaitReason};
 use crate::domain::pace::{News, Ticket};
@@ -243,7 +244,8 @@ fn answer_of(outcome: Outcome, reply: &Reply) -> Option<Answer> {
 
 fn words_of(outcome: Outcome, reply: Reply) -> String {
     match reply {
-        Reply::Answer(Answer { code, .. }) if outcome == Outcome::Unknown => format!("code {code} without an smsid"),
+        Reply::Answer(Answer { code: SUCCESS, .. }) if outcome == Outcome::Unknown => "code 2 without an smsid".into(),
+        Reply::Answer(Answer { code, .. }) if outcome == Outcome::Unknown => format!("code {code}, `unknown` by [codes]"),
         Reply::Answer(answer) => answer.message,
         Reply::NotSent(reason) | Reply::Unknown(reason) => reason,
     }

@@ -19,12 +19,21 @@ pub enum Class {
     Tomorrow,
     /// The account cannot send: it is paused and its jobs park, attempts unspent.
     Account,
+    /// Whether it was taken cannot be known: as the job says, in doubt or sent again. No code is by default.
+    Unknown,
 }
 
 impl Class {
     /// All classes, in the order of the contract's table.
-    pub const ALL: [Class; 6] =
-        [Class::Accepted, Class::Retry, Class::Resign, Class::Permanent, Class::Tomorrow, Class::Account];
+    pub const ALL: [Class; 7] = [
+        Class::Accepted,
+        Class::Retry,
+        Class::Resign,
+        Class::Permanent,
+        Class::Tomorrow,
+        Class::Account,
+        Class::Unknown,
+    ];
 
     /// The word in the configuration, in `attempts.outcome` and in metric labels.
     pub fn as_str(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Class {
             Class::Permanent => "permanent",
             Class::Tomorrow => "tomorrow",
             Class::Account => "account",
+            Class::Unknown => "unknown",
         }
     }
 

@@ -44,6 +44,7 @@ pub fn judge(reply: &Reply, codes: &CodeTable) -> Outcome {
         Class::Permanent => Outcome::Permanent,
         Class::Tomorrow => Outcome::Tomorrow,
         Class::Account => Outcome::Account,
+        Class::Unknown => Outcome::Unknown,
     }
 }
 
@@ -76,9 +77,10 @@ mod tests {
 
     #[test]
     fn an_override_decides() {
-        let codes = CodeTable::new([(4082, Class::Permanent), (999, Class::Account)].into()).unwrap();
+        let codes = CodeTable::new([(4082, Class::Permanent), (999, Class::Account), (500, Class::Unknown)].into()).unwrap();
         assert_eq!(judge(&answer(4082, None), &codes), Outcome::Permanent);
         assert_eq!(judge(&answer(999, None), &codes), Outcome::Account);
+        assert_eq!(judge(&answer(500, None), &codes), Outcome::Unknown);
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn values_at_the_edge_are_taken() {
 fn values_mean_what_they_say() {
     let config = loaded(
         "gateway.method = \"get\"\ngateway.format = \"xml\"\naccounts.main.auth = \"static\"\ncodes.4082 = \"permanent\"\n\
-         codes.\"-7\" = \"account\"\nin_doubt.on_unknown = \"resend\"\nlog.format = \"json\"\n\
+         codes.\"-7\" = \"account\"\ncodes.500 = \"unknown\"\nin_doubt.on_unknown = \"resend\"\nlog.format = \"json\"\n\
          callbacks.allow = [\"203.0.113.9/24\", \"::1\"]\nadmin.tokens.al.role = \"operator\"\n\
          admin.tokens.al.token = \"12345678\"",
         NONE,
@@ -151,6 +151,7 @@ fn values_mean_what_they_say() {
     assert_eq!((config.gateway.method, config.gateway.format), (Method::Get, Format::Xml));
     assert_eq!(config.account("main").unwrap().auth, Auth::Static);
     assert_eq!((config.codes.class(4082), config.codes.class(-7)), (Class::Permanent, Class::Account));
+    assert_eq!(config.codes.class(500), Class::Unknown);
     assert_eq!((config.codes.class(4084), config.codes.class(2)), (Class::Tomorrow, Class::Accepted));
     assert_eq!(config.in_doubt.on_unknown, OnUnknown::Resend);
     assert_eq!(config.log.format, LogFormat::Json);

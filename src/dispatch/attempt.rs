@@ -245,7 +245,9 @@ fn answer_of(outcome: Outcome, reply: &Reply) -> Option<Answer> {
 fn words_of(outcome: Outcome, reply: Reply) -> String {
     match reply {
         Reply::Answer(Answer { code: SUCCESS, .. }) if outcome == Outcome::Unknown => "code 2 without an smsid".into(),
-        Reply::Answer(Answer { code, .. }) if outcome == Outcome::Unknown => format!("code {code}, `unknown` by [codes]"),
+        Reply::Answer(Answer { code, .. }) if outcome == Outcome::Unknown => {
+            format!("code {code}, `unknown` by [codes]")
+        }
         Reply::Answer(answer) => answer.message,
         Reply::NotSent(reason) | Reply::Unknown(reason) => reason,
     }

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn an_override_decides() {
-        let codes = CodeTable::new([(4082, Class::Permanent), (999, Class::Account), (500, Class::Unknown)].into()).unwrap();
+        let codes =
+            CodeTable::new([(4082, Class::Permanent), (999, Class::Account), (500, Class::Unknown)].into()).unwrap();
         assert_eq!(judge(&answer(4082, None), &codes), Outcome::Permanent);
         assert_eq!(judge(&answer(999, None), &codes), Outcome::Account);
         assert_eq!(judge(&answer(500, None), &codes), Outcome::Unknown);

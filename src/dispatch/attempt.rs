@@ -57,14 +57,17 @@ impl Desk {
 
     /// One attempt: from its claim to its record.
     async fn attempt(&self, attempt: &Attempt<'_>) -> Result<Again, Refused> {
-        let reply = match self.depart(attempt).await {
-            Ok(permit) => self.submit(attempt, permit).await,
-            Err(reason) => self.stay(attempt, reason),
+        let (reply, has_left) = match self.depart(attempt).await {
+            Ok(permit) => (self.submit(attempt, permit).await, true),
+            Err(reason) => (self.stay(attempt, reason), false),
         };
         let outcome = judge(&reply, &self.settings.codes);
         let decision = decide(self.facts(attempt), outcome, &reply, &self.settings.retry, self.now(), self.jitter());
         let again = if matches!(decision.next, Next::Again { .. }) { Again::AtOnce } else { Again::No };
-        self.heed(attempt.parcel, decision.outcome, &reply);
+        // What stays says nothing of its account, nor of the gateway.
+        if has_left {
+            self.heed(attempt, decision.outcome, &reply);
+        }
         let state = decision.next.state();
         let outcome = decision.outcome;
         let (answer, message) = (answer_of(outcome, &reply), words_of(outcome, reply));
@@ -180,11 +183,11 @@ impl Desk {
     }
 
     /// Pauses an account that cannot send; resumes one whose probe was taken.
-    fn heed(&self, parcel: &Parcel, outcome: Outcome, reply: &Reply) {
-        let Parcel { account, job, pace, .. } = parcel;
+    fn heed(&self, attempt: &Attempt<'_>, outcome: Outcome, reply: &Reply) {
+        let Parcel { account, job, pace, .. } = attempt.parcel;
         let account = *account;
         let news = pace.act(|pacer, now| {
-            let news = pacer.heard(account, outcome, job.mobile, now);
+            let news = pacer.heard(account, attempt.ticket, outcome, job.mobile, now);
             // Under the pacer's lock: whoever brings the pacer to what Postgres says must know of it.
             if news.is_some() {
                 self.expect_notice(account);

@@ -58,9 +58,13 @@ fn is_full(found: impl Iterator<Item = Priority>) -> bool {
 
 /// What there is room for is `queued`, and in `all`, also where Postgres fails in between.
 async fn release_rooms(desk: &Desk, pace: &Pace, all: &mut Vec<Released>) -> Result<(), LedgerError> {
-    for room in pace.act(|pacer, now| pacer.rooms(now)) {
-        // What waits for room waits through the night, instead of coming out only to be parked again.
-        if desk.settings.quiet.ends(room.priority, desk.now()).is_some() {
+    let (rooms, is_probe) = pace.act(|pacer, now| (pacer.rooms(now), pacer.circuit.is_open()));
+    for room in rooms {
+        // What waits for room waits through the night, instead of coming out only to be parked again. With the circuit
+        // open one job is enough.
+        let is_asleep = desk.settings.quiet.ends(room.priority, desk.now()).is_some();
+        if is_asleep || is_probe && !all.is_empty() {
+            pace.act(|pacer, _| pacer.left_over(room));
             continue;
         }
         let limit = u32::try_from(room.jobs).unwrap_or(u32::MAX);

@@ -46,6 +46,8 @@ pub(super) struct Account {
     rate: f64,
     max_in_flight: u32,
     pub mode: Mode,
+    /// The last job that went to see whether it is cured.
+    pub probe: Option<Ticket>,
     pub refusals: Refusals,
     pub ready: [VecDeque<Ticket>; 3],
     /// Jobs in memory that their numbers still hold back.
@@ -107,6 +109,7 @@ impl Account {
             rate: 1.0 / pace.bucket.period.as_secs_f64(),
             max_in_flight: pace.max_in_flight.max(1),
             mode: Mode::Active,
+            probe: None,
             refusals: Refusals::new(pace.refusals),
             ready: Default::default(),
             in_lanes: [0; 3],
@@ -179,10 +182,12 @@ impl Account {
         }
         self.in_flight += 1;
         self.undeparted += 1;
+        let next = self.ready[priority].pop_front();
         if let Mode::Probing { out } = &mut self.mode {
             *out = true;
+            self.probe = next;
         }
-        self.ready[priority].pop_front().ok_or(None)
+        next.ok_or(None)
     }
 
     /// The highest priority that waits, unless a lower one has been passed over often enough.
@@ -200,6 +205,15 @@ impl Account {
             let seconds = took.as_secs_f64();
             self.reply_seconds = Some(self.reply_seconds.map_or(seconds, |mean| mean * 0.9 + seconds * 0.1));
             self.last_progress = now;
+        }
+    }
+
+    /// A granted job was not sent. Where it was the probe, the next one is.
+    pub fn made_no_request(&mut self, ticket: Ticket) {
+        if let Mode::Probing { out } = &mut self.mode
+            && self.probe == Some(ticket)
+        {
+            *out = false;
         }
     }
 

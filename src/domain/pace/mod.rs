@@ -32,7 +32,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::job::{Priority, WaitReason};
+use super::job::Priority;
 use super::mobile::Mobile;
 use account::{Account, AccountPace};
 use bucket::{Bucket, MobileBuckets, Tick};
@@ -336,9 +336,7 @@ impl Pacer {
         self.mobiles.refund(mobile);
         self.accounts[account].refund();
         self.accounts[account].finished(now, None);
-        if let Mode::Probing { out } = &mut self.accounts[account].mode {
-            *out = false;
-        }
+        self.accounts[account].made_no_request(ticket);
         self.circuit.abandoned();
         self.leave_lane(mobile, ticket, now);
         self.advance_accounts(account, now);
@@ -364,8 +362,7 @@ impl Pacer {
                 let Some(Request { account, priority, .. }) = self.entries.get(&ticket).map(|e| e.request) else {
                     continue;
                 };
-                let due = Some(self.accounts[account].slot(priority, now));
-                self.withdraw(ticket, Turn::Park(Park { reason: WaitReason::RateLimited, due, on_room: true }), now);
+                self.withdraw(ticket, Turn::Park(self.for_room(account, priority, now)), now);
             }
         }
         self.make_room_in_an_outage(now);

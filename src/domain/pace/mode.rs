@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Pacer, Park, Tick, Ticket, Turn};
-use crate::domain::job::{Outcome, WaitReason};
+use super::park::PAUSED;
+use super::{Pacer, Tick, Ticket, Turn};
+use crate::domain::job::Outcome;
 use crate::domain::mobile::Mobile;
 
 /// Whether an account may send.
@@ -79,7 +80,7 @@ impl Pacer {
     /// Changes the account's mode; pausing parks what waits for it in memory.
     pub fn set_mode(&mut self, account: usize, mode: Mode, now: Tick) {
         self.accounts[account].mode = mode;
-        self.tails.account_may_send(account, mode == Mode::Active, now);
+        self.note_what_is_waited_for(account, now);
         match mode {
             Mode::Active => self.accounts[account].refusals.clear(),
             Mode::Paused => self.park_waiting(account, now),
@@ -89,9 +90,8 @@ impl Pacer {
     }
 
     fn park_waiting(&mut self, account: usize, now: Tick) {
-        let park = Park { reason: WaitReason::AccountPaused, due: None, on_room: true };
         let waiting: Vec<Ticket> = self.waiting(|entry| entry.request.account == account);
-        waiting.into_iter().for_each(|ticket| self.withdraw(ticket, Turn::Park(park), now));
+        waiting.into_iter().for_each(|ticket| self.withdraw(ticket, Turn::Park(PAUSED), now));
     }
 
     /// A run of refusals has paused the account under a former owner: the next refusal does again.
@@ -100,8 +100,15 @@ impl Pacer {
     }
 
     /// An answer to a job of `account` for `mobile`: pauses an account that cannot send, resumes one
-    /// whose probe was taken.
-    pub fn heard(&mut self, account: usize, outcome: Outcome, mobile: Mobile, now: Tick) -> Option<News> {
+    /// whose probe was taken. `ticket`: none for an attempt that went past the limiters.
+    pub fn heard(
+        &mut self,
+        account: usize,
+        ticket: Option<Ticket>,
+        outcome: Outcome,
+        mobile: Mobile,
+        now: Tick,
+    ) -> Option<News> {
         let run = self.accounts[account].refusals.heard(outcome, mobile);
         match (outcome, run, self.mode(account)) {
             (_, _, Mode::Paused) => None,
@@ -121,9 +128,12 @@ impl Pacer {
                 None
             }
             // Nobody knows whether it is cured: the next probe is after the next answer about its balance, so that
-            // attempts and doubts are not spent one after the other.
+            // attempts and doubts are not spent one after the other. An answer to what had left before the pause does
+            // not speak for the probe.
             (Outcome::Retry | Outcome::Unknown | Outcome::NotSent, _, Mode::Probing { .. }) => {
-                self.set_mode(account, Mode::Paused, now);
+                if ticket.is_some() && ticket == self.accounts[account].probe {
+                    self.set_mode(account, Mode::Paused, now);
+                }
                 None
             }
             (_, _, Mode::Active) => None,
@@ -169,7 +179,8 @@ mod tests {
         let after = |outcome| {
             let mut pacer = Pacer::new(bucket, std::slice::from_ref(&account), Tick::ZERO);
             pacer.set_mode(0, Mode::Probing { out: true }, Tick::ZERO);
-            let news = pacer.heard(0, outcome, mobile(1), Tick::ZERO);
+            pacer.accounts[0].probe = Some(7);
+            let news = pacer.heard(0, Some(7), outcome, mobile(1), Tick::ZERO);
             (pacer.mode(0), news.is_some())
         };
         for outcome in [Outcome::Retry, Outcome::Unknown, Outcome::NotSent] {

@@ -26,6 +26,8 @@ const EXPIRED: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(60);
 /// A circuit that is open for longer is no blip: what would fill the memory is parked.
 const OUTAGE: Duration = Duration::from_secs(5);
+/// Until the end of a pause, which nobody knows.
+pub(super) const PAUSED: Park = Park { reason: WaitReason::AccountPaused, due: None, on_room: true };
 
 impl Pacer {
     /// Is it parked at once? `from`: where it was parked before.
@@ -34,16 +36,17 @@ impl Pacer {
             return Some(Park { reason: WaitReason::QuietHours, due: Some(until), on_room: false });
         }
         let account = &self.accounts[request.account];
-        if account.mode == Mode::Paused {
-            return Some(Park { reason: WaitReason::AccountPaused, due: None, on_room: true });
-        }
-        let by_account =
-            || Park { reason: WaitReason::RateLimited, due: Some(account.slot(request.priority, now)), on_room: true };
         let by_number = |slot: Tick| {
             // Postgres expires it before it would be let out; its slot is the next one's.
             let due = request.expires.map_or(slot, |at| slot.min(at + EXPIRED));
             Park { reason: WaitReason::RateLimited, due: Some(due), on_room: false }
         };
+        if account.mode == Mode::Paused {
+            // Behind those of its number that come back at their slots to wait for the end of the pause.
+            let slot = self.tails.slot_to_follow(request, now).map(|due| due + self.spacing(request.account));
+            return Some(slot.map_or(PAUSED, by_number));
+        }
+        let by_account = || self.for_room(request.account, request.priority, now);
         let lane_is_parked = account.parked[request.priority.index()].count > 0;
         if let Some(place) = self.tails.to_follow(request, from, now) {
             let slot = (place.due + self.spacing(request.account)).max(now);
@@ -68,7 +71,10 @@ impl Pacer {
             // RabbitMQ, where nobody would see them expire.
             let is_full = self.circuit.is_open_for(OUTAGE, now) && self.fills_memory(request.priority);
             // Nor the probe from an account that could make it long before.
-            return (is_full || account.wait_behind_all(request.priority, now) > SLOW).then(by_account);
+            let is_slow = account.wait_behind_all(request.priority, now) > SLOW;
+            // What piled up for one number would pass its limiter one by one afterwards, before the account's others.
+            let is_piled_up = self.mobile_slot(request, now) > now + LENIENCE;
+            return (is_full || is_slow || is_piled_up).then(by_account);
         }
         let (patience, crowded) = match request.standing {
             Standing::Released => (LENIENCE, LENIENCE),
@@ -89,6 +95,18 @@ impl Pacer {
         (wait > crowded).then(by_account)
     }
 
+    /// Until its account has room, behind all of its priority.
+    pub(super) fn for_room(&self, account: usize, priority: Priority, now: Tick) -> Park {
+        let account = &self.accounts[account];
+        match account.mode {
+            Mode::Active => {
+                Park { reason: WaitReason::RateLimited, due: Some(account.slot(priority, now)), on_room: true }
+            }
+            // Nobody knows how long a pause takes, nor whether the probe ends it.
+            Mode::Paused | Mode::Probing { .. } => PAUSED,
+        }
+    }
+
     /// Do so many jobs of `priority` wait in memory that there could be no room for another account's?
     fn is_crowded(&self, priority: Priority) -> bool {
         self.crowd <= self.waiting_in_memory(priority)
@@ -104,8 +122,7 @@ impl Pacer {
                 self.waiting(|entry| entry.request.priority == priority).into_iter().skip(self.half_of_memory())
             {
                 let Some(account) = self.entries.get(&ticket).map(|entry| entry.request.account) else { continue };
-                let due = Some(self.accounts[account].slot(priority, now));
-                self.withdraw(ticket, Turn::Park(Park { reason: WaitReason::RateLimited, due, on_room: true }), now);
+                self.withdraw(ticket, Turn::Park(self.for_room(account, priority, now)), now);
             }
         }
     }
@@ -139,6 +156,7 @@ impl Pacer {
         let Some(entry) = self.entries.remove(&ticket) else { return };
         if park.on_room {
             self.accounts[entry.request.account].parked[entry.request.priority.index()].count += 1;
+            self.tails.account_is_waited_for(entry.request.account);
         }
         self.tails.parked(&entry.request, Place::of(park, &entry.request, now), now);
         self.told.push((ticket, Turn::Park(park)));

@@ -12,8 +12,8 @@ use crate::domain::mobile::Mobile;
 /// A parked job that has not come back this long after its slot is not waited for any more: it was
 /// cancelled or has expired.
 const GRACE: Duration = Duration::from_secs(60);
-/// Nobody knows how long a pause takes. A job that waits for its end is waited for so long.
-const PAUSED: Duration = Duration::from_secs(86_400);
+/// Nobody knows how long a pause takes, or a backlog. A job that waits for its end is waited for so long.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Where a parked job stands.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ impl Place {
     /// Where `park` puts a job.
     pub fn of(park: Park, request: &Request, now: Tick) -> Place {
         let Park { reason, due, on_room } = park;
-        let paused = now + PAUSED;
+        let paused = now + DAY;
         let due = due.unwrap_or_else(|| request.expires.map_or(paused, |at| at.clamp(now, paused)));
         Place { due, on_room, reason, account: Some(request.account) }
     }
@@ -72,7 +72,9 @@ const REASON: u64 = 0b111;
 const ON_ROOM: u64 = 1 << 3;
 /// That one has come back, and so have all that were parked before it.
 const IS_BACK: u64 = 1 << 4;
-const FLAGS: u32 = 5;
+/// Beside the last place: others wait for the end of a pause, and may come back long after it.
+const BESIDE_A_PAUSE: u64 = 1 << 5;
+const FLAGS: u32 = 6;
 
 impl Tail {
     /// Nobody is parked yet.
@@ -92,11 +94,15 @@ impl Tail {
     }
 
     fn set_last(&mut self, place: Place) {
-        // As far as the bits go: eighteen thousand years.
+        // As far as the bits go: nine thousand years.
         let due = u64::try_from(place.due.as_micros()).unwrap_or(u64::MAX).min(u64::MAX >> FLAGS);
         let reason = WaitReason::ALL.iter().position(|reason| *reason == place.reason).unwrap_or_default() as u64;
         let on_room = if place.on_room { ON_ROOM } else { 0 };
-        self.last = due << FLAGS | self.last & IS_BACK | on_room | reason;
+        self.last = due << FLAGS | self.last & (IS_BACK | BESIDE_A_PAUSE) | on_room | reason;
+    }
+
+    fn is_beside_a_pause(self) -> bool {
+        self.last & BESIDE_A_PAUSE != 0
     }
 
     fn due(self) -> Tick {
@@ -179,28 +185,50 @@ pub(super) struct Tails {
     former: Vec<FormerOwner>,
     is_sorted: bool,
     sweep_next: usize,
-    pauses: Pauses,
+    backlogs: Backlogs,
 }
 
-/// Which accounts may not send, and since when the others may again.
+/// Which accounts are paused or have a backlog, and since when the others are through with theirs.
 #[derive(Debug, Default)]
-struct Pauses {
-    paused: HashSet<usize>,
-    resumed: HashMap<usize, Tick>,
+struct Backlogs {
+    waited_for: HashSet<usize>,
+    through: HashMap<usize, Tick>,
 }
 
-impl Pauses {
-    /// Until when a place may be waited for. What a pause parked comes back when that ends, or never: it has
-    /// expired, or was cancelled.
+impl Backlogs {
+    /// Until when a place may be waited for. What waits for room comes back before its account is through with its
+    /// backlog, or never: it has expired, or was cancelled.
     fn until(&self, place: &Place) -> Tick {
-        let resumed = match place.account {
-            _ if !place.is_paused() => None,
-            Some(account) if self.paused.contains(&account) => None,
-            Some(account) => Some(self.resumed.get(&account).copied().unwrap_or_default()),
-            None if self.paused.is_empty() => Some(self.resumed.values().copied().max().unwrap_or_default()),
+        match self.through_since(place.account) {
+            Some(at) if place.is_paused() => GRACE + place.due.min(at),
+            None if place.on_room && !place.is_paused() => DAY + place.due,
+            _ => GRACE + place.due,
+        }
+    }
+
+    /// Since when nobody is parked for the account's room, or for anybody's where it is not known.
+    fn through_since(&self, account: Option<usize>) -> Option<Tick> {
+        match account {
+            Some(account) if self.waited_for.contains(&account) => None,
+            Some(account) => Some(self.through.get(&account).copied().unwrap_or_default()),
+            None if self.waited_for.is_empty() => Some(self.through.values().copied().max().unwrap_or_default()),
             None => None,
-        };
-        GRACE + resumed.map_or(place.due, |at| place.due.min(at))
+        }
+    }
+
+    /// Whom a newcomer must go behind, if the tail is still waited for.
+    fn to_follow(&self, tail: Tail, now: Tick) -> Option<Place> {
+        let last = tail.last();
+        if self.holds_beside(tail, now) && last.due <= now {
+            // Where those are that wait for room, he goes behind them.
+            return Some(Place { on_room: true, reason: WaitReason::RateLimited, ..last });
+        }
+        Some(last).filter(|last| now < self.until(last))
+    }
+
+    fn holds_beside(&self, tail: Tail, now: Tick) -> bool {
+        let until = self.through_since(None).map_or(tail.due() + DAY, |at| at + GRACE);
+        tail.is_beside_a_pause() && now < until
     }
 }
 
@@ -213,7 +241,7 @@ impl Default for Tails {
             former: Vec::new(),
             is_sorted: true,
             sweep_next: 0,
-            pauses: Pauses::default(),
+            backlogs: Backlogs::default(),
         }
     }
 }
@@ -231,23 +259,34 @@ impl Tails {
     pub fn to_follow(&self, request: &Request, own: Option<Place>, now: Tick) -> Option<Place> {
         let key = key(request.mobile, request.priority);
         if request.standing == Standing::New {
-            return self.tail(key).map(Tail::last).filter(|last| now < self.pauses.until(last));
+            return self.tail(key).and_then(|tail| self.backlogs.to_follow(tail, now));
         }
         let before = self.more.get(&key)?.again.range(..request.seq).rev().map(|(_, again)| again);
         let holds = |again: &&Place| {
-            now < self.pauses.until(again)
+            now < self.backlogs.until(again)
                 && !again.is_paused_elsewhere(request.account)
                 && !own.is_some_and(|own| own.is_let_out_after(again))
         };
         before.into_iter().find(holds).copied()
     }
 
-    /// An account may not send, or may again.
-    pub fn account_may_send(&mut self, account: usize, may: bool, now: Tick) {
-        if !may {
-            self.pauses.paused.insert(account);
-        } else if self.pauses.paused.remove(&account) {
-            self.pauses.resumed.insert(account, now);
+    /// The last slot that is still to come of the newcomer's number, if one is.
+    pub fn slot_to_follow(&self, request: &Request, now: Tick) -> Option<Tick> {
+        let last = self.tail(key(request.mobile, request.priority))?.last();
+        // A window may open sooner, or a rule be lifted: a slot alone comes at its time.
+        let is_slot = !last.on_room && last.reason == WaitReason::RateLimited;
+        (request.standing == Standing::New && is_slot && now < last.due).then_some(last.due)
+    }
+
+    /// An account is paused, or has a backlog.
+    pub fn account_is_waited_for(&mut self, account: usize) {
+        self.backlogs.waited_for.insert(account);
+    }
+
+    /// An account is neither any more.
+    pub fn account_is_through(&mut self, account: usize, now: Tick) {
+        if self.backlogs.waited_for.remove(&account) {
+            self.backlogs.through.insert(account, now);
         }
     }
 
@@ -255,10 +294,14 @@ impl Tails {
     pub fn parked(&mut self, request: &Request, place: Place, now: Tick) {
         let Request { mobile, priority, seq, standing, .. } = *request;
         let key = key(mobile, priority);
-        let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(place));
         // One that will expire before its turn takes no slot from those behind it.
         let goes = place.on_room || request.expires.is_none_or(|at| place.due < at);
+        let first = if goes { place } else { Place { due: Tick::ZERO, ..place } };
+        let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(first));
         let last = tail.last();
+        if last.is_paused() != place.is_paused() {
+            tail.last |= BESIDE_A_PAUSE;
+        }
         match (last.is_paused(), place.is_paused()) {
             // Nobody knows how long a pause takes; a slot is known, and newcomers go behind that.
             (true, false) if goes => tail.set_last(place),
@@ -283,7 +326,7 @@ impl Tails {
     /// each for another reason: they make one tail.
     pub fn restore(&mut self, mobile: Mobile, priority: Priority, former: Former, now: Tick) {
         let Former { due, on_room, reason, first_seq, last_seq, published } = former;
-        let place = Place { due: due.unwrap_or(now + PAUSED), on_room, reason, account: None };
+        let place = Place { due: due.unwrap_or(now + DAY), on_room, reason, account: None };
         let key = key(mobile, priority);
         let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(place));
         tail.has(last_seq);
@@ -348,12 +391,12 @@ impl Tails {
         let key = key(mobile, priority);
         let tail = self.shard(key).get_mut(&key)?;
         tail.forget(seq);
-        let is_back = tail.is_back();
+        let is_over = tail.is_back() && !tail.is_beside_a_pause();
         let place = self.settle(key, |more| {
             more.settle(seq);
             more.again.remove(&seq)
         });
-        if is_back && !self.more.contains_key(&key) {
+        if is_over && !self.more.contains_key(&key) {
             self.shard(key).remove(&key);
         }
         place.flatten()
@@ -373,9 +416,9 @@ impl Tails {
     pub fn sweep(&mut self, now: Tick) {
         let shard = &mut self.shards[self.sweep_next];
         self.sweep_next = (self.sweep_next + 1) % SHARDS;
-        let (more, pauses) = (&mut self.more, &self.pauses);
+        let (more, backlogs) = (&mut self.more, &self.backlogs);
         shard.retain(|key, tail| {
-            let stays = now < pauses.until(&tail.last());
+            let stays = backlogs.holds_beside(*tail, now) || now < backlogs.until(&tail.last());
             if !stays {
                 more.remove(key);
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::job::Timestamp;
+use crate::domain::job::{Outcome, Timestamp, WaitReason};
 
 const MAIN: usize = 0;
 const OTHER: usize = 1;
@@ -171,6 +171,10 @@ impl World {
         let (jobs, now) = (&self.jobs, self.now);
         self.parked.retain(|(ticket, _)| jobs[ticket].expires.is_none_or(|at| now < at));
         for room in self.pacer.rooms(self.now) {
+            if self.pacer.circuit.is_open() && !released.is_empty() {
+                self.pacer.left_over(room);
+                continue;
+            }
             let mut fit: Vec<_> = (self.parked.iter())
                 .filter(|(t, park)| {
                     let job = &self.jobs[t];
@@ -960,4 +964,127 @@ fn a_long_outage_leaves_room_in_memory_for_what_would_expire_in_the_queue() {
     world.run(Duration::from_secs(20));
     assert_eq!(world.sent.len(), 61);
     assert!(is_sorted(&world.order(|r| r.priority == Priority::Normal)[..10]));
+}
+
+/// Its jobs pass its limiter one a second; the account could do twenty.
+#[test]
+fn what_an_outage_piled_up_for_one_number_holds_up_nobody_afterwards() {
+    let mut world = World::new(20, 100);
+    world.pacer.share_memory(1_000);
+    (0..3).for_each(|_| _ = world.pacer.circuit.failed(world.now));
+    (0..300).for_each(|_| _ = world.publish(1, MAIN, Priority::Normal));
+    world.pacer.circuit.reached();
+    (100..160).for_each(|other| _ = world.publish(other, MAIN, Priority::Normal));
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.order(|r| r.mobile.as_u64() >= 13_800_000_100).len(), 60);
+    world.run(Duration::from_secs(310));
+    let piled = world.order(|r| r.mobile.as_u64() == 13_800_000_001);
+    assert_eq!(piled.len(), 300);
+    assert!(is_sorted(&piled));
+}
+
+#[test]
+fn a_long_pause_keeps_the_order_of_a_number_that_had_slots() {
+    for paused in [3, 70, 200] {
+        let mut world = World::new(100, 100);
+        (0..5).for_each(|_| _ = world.publish(1, MAIN, Priority::Normal));
+        world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+        world.settle();
+        world.run(Duration::from_millis(1_200));
+        (0..2).for_each(|_| _ = world.publish(1, MAIN, Priority::Normal));
+        world.run(Duration::from_secs(paused));
+        world.pacer.set_mode(MAIN, Mode::Active, world.now);
+        world.publish(1, MAIN, Priority::Normal);
+        world.run(Duration::from_secs(30));
+        let order = world.order(|_| true);
+        assert!(order.len() == 8 && is_sorted(&order), "after {paused} s: {order:?}");
+    }
+}
+
+/// A backlog that a pause left drains for longer than anybody waits for what is gone.
+#[test]
+fn what_a_pause_parked_is_waited_for_until_its_account_is_through() {
+    let mut world = World::new(100, 100);
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    world.publish(1, MAIN, Priority::Normal);
+    world.pacer.set_mode(MAIN, Mode::Active, world.now);
+    // Its release waits: RabbitMQ takes nothing.
+    world.now += Duration::from_secs(61);
+    world.pacer.tend(world.now);
+    let next = world.publish(1, MAIN, Priority::Normal);
+    assert!(!world.granted.contains_key(&next), "the first one is still parked");
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.order(|_| true), [1, 2]);
+}
+
+#[test]
+fn what_another_account_parks_behind_a_pause_does_not_end_the_line() {
+    let mut world = World::new(100, 100);
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    let first = world.publish(1, MAIN, Priority::Normal);
+    world.publish(1, OTHER, Priority::Normal);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.order(|_| true), [2], "it holds up no other account");
+    world.pacer.set_mode(MAIN, Mode::Active, world.now);
+    let next = world.publish(1, MAIN, Priority::Normal);
+    assert!(!world.granted.contains_key(&next), "{first} is still parked");
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.order(|_| true), [2, 1, 3]);
+}
+
+#[test]
+fn the_first_in_line_takes_no_slot_either_if_it_expires_before() {
+    let mut world = World::new(100, 100);
+    let mobile = Bucket { period: Duration::from_secs(60), burst: 1 };
+    let bucket = Bucket { period: Duration::from_millis(10), burst: 1 };
+    world.pacer = Pacer::new(mobile, &[AccountPace { bucket, max_in_flight: 100, refusals: 0 }], Tick::ZERO);
+    world.now = Tick::from_secs(100);
+    world.publish(1, MAIN, Priority::Normal);
+    world.run(Duration::from_secs(1));
+    world.publish_for(Duration::from_secs(50), 1);
+    let begun = world.now;
+    let next = world.publish(1, MAIN, Priority::Normal);
+    let (_, park) = world.parked.iter().find(|(ticket, _)| *ticket == next).unwrap();
+    assert!(park.due.unwrap() < begun + Duration::from_secs(65), "{park:?} at {begun:?}");
+}
+
+/// A job that never left says nothing of its account, and does not speak for the probe that went after it.
+#[test]
+fn only_the_probe_itself_ends_its_probing() {
+    for (outcome, of_probe) in [(Outcome::NotSent, false), (Outcome::Retry, false), (Outcome::Retry, true)] {
+        let mut world = World::new(100, 100);
+        world.pacer.set_mode(MAIN, Mode::Probing { out: false }, world.now);
+        let tickets = [world.publish(1, MAIN, Priority::Normal), world.publish(2, MAIN, Priority::Normal)];
+        let mobile = world.jobs[&tickets[0]].mobile;
+        assert_eq!(world.pacer.mode(MAIN), Mode::Probing { out: true });
+        let teller = if of_probe { tickets[0] } else { tickets[1] };
+        world.pacer.heard(MAIN, Some(teller), outcome, mobile, world.now);
+        let (mode, news) =
+            if of_probe { (Mode::Paused, None) } else { (Mode::Probing { out: true }, Some(News::Cured)) };
+        assert_eq!(world.pacer.mode(MAIN), mode);
+        assert_eq!(world.pacer.heard(MAIN, Some(tickets[0]), Outcome::Accepted, mobile, world.now), news);
+    }
+}
+
+#[test]
+fn what_waits_while_an_account_probes_says_that_it_is_paused() {
+    let mut world = World::new(10, 100);
+    world.pacer.set_mode(MAIN, Mode::Probing { out: true }, world.now);
+    (0..100).for_each(|mobile| _ = world.publish(mobile, MAIN, Priority::Normal));
+    world.run(Duration::from_secs(10));
+    assert!(world.parked.len() >= 90, "{}", world.parked.len());
+    let says_so = |park: &Park| park.reason == WaitReason::AccountPaused && park.due.is_none() && park.on_room;
+    assert!(world.parked.iter().all(|(_, park)| says_so(park)), "{:?}", world.parked);
+}
+
+#[test]
+fn with_the_circuit_open_every_backlog_may_be_the_probe() {
+    let mut world = World::new(100, 100);
+    (0..3).for_each(|_| _ = world.pacer.circuit.failed(world.now));
+    world.pacer.add_backlog(MAIN, Priority::Bulk, 5);
+    world.pacer.add_backlog(OTHER, Priority::Normal, 5);
+    world.now += Duration::from_secs(1);
+    let room = |account, priority| Room { account, priority, jobs: 1 };
+    // The bulk job may be asleep for the night.
+    assert_eq!(world.pacer.rooms(world.now), [room(MAIN, Priority::Bulk), room(OTHER, Priority::Normal)]);
 }

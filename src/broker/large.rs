@@ -2,8 +2,8 @@
 //! the memory. So their bodies share a budget. One that finds no room is set aside, without its body,
 //! and given back to its queue as soon as there is room: then it comes again.
 //!
-//! A job has a few hundred bytes and never gets here. Nearly always what does is none, and is kept
-//! among the rejections, as it came.
+//! A job has a few hundred bytes; one with all the metadata that it may have gets here only if that is written in
+//! escapes (10 kB). Nearly always what does is no job, and is kept among the rejections, as it came.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 
 use super::ack::Fate;
 
-/// Longer bodies are large, in bytes. A thousand of a priority below it are 16 MB.
-const LARGE: usize = 16 * 1024;
+/// Longer bodies are large, in bytes. The default prefetch of four thousand below it is 32 MB for each priority.
+const LARGE: usize = 8 * 1024;
 /// What large bodies may take together, in bytes. A single one may be larger.
 const BUDGET: usize = 16 * 1024 * 1024;
 /// What was called back and does not come has gone to the dead-letter queue; then the next is called.

@@ -62,7 +62,7 @@ fn rabbitmq(table: &mut Table) -> Rabbitmq {
     Rabbitmq {
         url: table.secret("url", Presence::Always, parse::amqp_url).unwrap_or_default(),
         prefix: table.value("prefix", "sms".into(), parse::prefix),
-        prefetch: table.integer("prefetch", 1_000, 1..=65_535),
+        prefetch: table.integer("prefetch", 4_000, 1..=65_535),
         shards: table.value("shards", 1, parse::shards),
     }
 }

@@ -19,6 +19,7 @@ mod replaying;
 mod replies;
 mod retrying;
 mod rows;
+mod slots;
 mod suppressions;
 mod templates;
 mod upkeep;

@@ -11,6 +11,7 @@ use super::events::announce;
 use super::rows::claim_of;
 use crate::dispatch::ports::*;
 use crate::domain::job::{OnUnknown, Priority, Timestamp, WaitReason};
+use crate::domain::mobile::Mobile;
 use crate::domain::receipt::Receipt;
 use crate::domain::review::Review;
 use crate::domain::uplink::Uplink;
@@ -406,6 +407,17 @@ impl Upkeep for Store {
         limit: u32,
     ) -> Boxed<'a, Result<Option<RoomPlace>, LedgerError>> {
         Box::pin(self.say_why_rows(account, after, limit))
+    }
+
+    fn cancelled(&self, within: Duration, limit: u32) -> Boxed<'_, Result<Vec<(Mobile, Priority)>, LedgerError>> {
+        Box::pin(self.cancelled_lines(within, limit))
+    }
+
+    fn last_slots<'a>(
+        &'a self,
+        lines: &'a [(Mobile, Priority)],
+    ) -> Boxed<'a, Result<Vec<Option<Timestamp>>, LedgerError>> {
+        Box::pin(self.last_slots_of(lines))
     }
 
     fn parked<'a>(&'a self, each: &'a mut (dyn FnMut(ParkedJobs) + Send)) -> Boxed<'a, Result<(), LedgerError>> {

@@ -298,6 +298,7 @@ macro_rules! every_case {
             upkeep::what_waits_for_room_says_why;
             upkeep::a_job_that_its_account_may_have_taken_stays_there;
             upkeep::what_is_parked_is_told_by_number;
+            upkeep::the_last_slot_of_a_number_is_the_last_that_is_taken;
             upkeep::what_waits_is_counted;
             replays::what_was_chosen_is_sent_again_in_order_and_once;
             replays::two_replays_send_a_job_once;

@@ -282,6 +282,26 @@ pub async fn what_is_parked_is_told_by_number(pg: Pg) {
     assert!(off.abs() < Duration::milliseconds(1), "the last slot counts: {off}");
 }
 
+pub async fn the_last_slot_of_a_number_is_the_last_that_is_taken(pg: Pg) {
+    let now = pg.now();
+    let due = |seconds| now + Duration::seconds(seconds);
+    let waits = |reason, seconds| Entry::Wait { reason, due_at: Some(due(seconds)), on_room: false };
+    let mobile = job("a").mobile;
+    for (id, priority, entry) in [
+        ("a", Priority::Normal, waits(WaitReason::RateLimited, 1)),
+        ("b", Priority::Normal, waits(WaitReason::RateLimited, 5)),
+        ("bulk", Priority::Bulk, waits(WaitReason::RateLimited, 7)),
+        ("scheduled", Priority::Normal, waits(WaitReason::Scheduled, 9)),
+        ("room", Priority::Normal, wait_for_room()),
+    ] {
+        pg.admit(Job { mobile, priority, ..job(id) }, entry).await;
+    }
+    let lines = [Priority::Bulk, Priority::High, Priority::Normal].map(|priority| (mobile, priority));
+    let slots = pg.upkeep.last_slots(&lines).await.unwrap();
+    let off = |at: Option<Timestamp>| at.map(|at| ((at - now).num_milliseconds() + 500) / 1_000);
+    assert_eq!(slots.into_iter().map(off).collect::<Vec<_>>(), [Some(7), None, Some(5)]);
+}
+
 pub async fn what_waits_is_counted(pg: Pg) {
     pg.admit(job("a"), wait_for_room()).await;
     pg.admit(job("b"), wait_for_room()).await;

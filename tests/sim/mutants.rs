@@ -382,6 +382,13 @@ impl Upkeep for Lazy {
         self.inner.reroute(from, to, limit)
     }
 
+    fn last_slots<'a>(
+        &'a self,
+        lines: &'a [(Mobile, Priority)],
+    ) -> Boxed<'a, Result<Vec<Option<Timestamp>>, LedgerError>> {
+        self.inner.last_slots(lines)
+    }
+
     fn parked<'a>(&'a self, each: &'a mut (dyn FnMut(ParkedJobs) + Send)) -> Boxed<'a, Result<(), LedgerError>> {
         self.inner.parked(each)
     }

@@ -5,6 +5,7 @@ mod accounts;
 mod aside;
 mod balance;
 mod blocked;
+mod cancelled;
 mod clock;
 mod events;
 mod expire;
@@ -58,6 +59,7 @@ impl Duties {
         }
         duties.spawn("clock", clock::run(desk.clone(), stop.clone()));
         duties.spawn("blocked", blocked::run(desk.clone(), stop.clone()));
+        duties.spawn("cancelled", cancelled::run(desk.clone(), pace.clone(), stop.clone()));
         duties.spawn("gauges", gauges::run(desk.clone(), pace.clone(), stop.clone()));
         if let Some(every) = desk.settings.balance_every {
             duties.spawn("balance", balance::run(desk.clone(), every, stop.clone()));

@@ -159,6 +159,16 @@ pub trait Upkeep: Send + Sync + 'static {
         after: Option<RoomPlace>,
         limit: u32,
     ) -> Boxed<'a, Result<Option<RoomPlace>, LedgerError>>;
+    /// Of the jobs that were cancelled within the last so long, the numbers and priorities, at most `limit` of them.
+    fn cancelled(&self, _within: Duration, _limit: u32) -> Boxed<'_, Result<Vec<(Mobile, Priority)>, LedgerError>> {
+        // Where nobody cancels.
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+    /// Of each of these numbers and priorities, the last slot that a job waits for at its number's limiter.
+    fn last_slots<'a>(
+        &'a self,
+        lines: &'a [(Mobile, Priority)],
+    ) -> Boxed<'a, Result<Vec<Option<Timestamp>>, LedgerError>>;
     /// Tells `each` what is parked for limiters and accounts, a line for each number and account: one after the
     /// other, as there may be millions.
     fn parked<'a>(&'a self, each: &'a mut (dyn FnMut(ParkedJobs) + Send)) -> Boxed<'a, Result<(), LedgerError>>;

@@ -26,6 +26,7 @@ mod tail;
 mod turn;
 
 pub use mode::{Mode, News};
+pub use tail::LineEnd;
 pub use turn::{Former, Park, Request, Room, Standing, Ticket, Turn, Waited};
 
 use std::cmp::Reverse;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::bucket::Tick;
-use super::tail::Place;
+use super::tail::{LineEnd, Place};
 use super::{Former, Mode, PATIENCE, Pacer, Park, Request, Standing, Ticket, Turn};
 use crate::domain::job::{Priority, Timestamp, WaitReason};
 use crate::domain::mobile::Mobile;
@@ -170,6 +170,18 @@ impl Pacer {
     /// Postgres has not parked a job that was told to park: its message was a copy. Nobody waits behind it.
     pub fn not_parked(&mut self, mobile: Mobile, priority: Priority, seq: i64) {
         self.tails.returned(mobile, priority, seq);
+    }
+
+    /// The end of a number's line of slots, if one is still to come. What is found in Postgres after this was asked
+    /// may shorten it.
+    pub fn end_of_line(&self, mobile: Mobile, priority: Priority, now: Tick) -> Option<LineEnd> {
+        self.tails.end_of_line(mobile, priority, now)
+    }
+
+    /// The last slot that is still taken in the line with this end is that at `last`, or none is: newcomers go behind
+    /// that one.
+    pub fn shorten_line(&mut self, mobile: Mobile, priority: Priority, end: LineEnd, last: Option<Tick>, now: Tick) {
+        self.tails.shorten(mobile, priority, end, last.map_or(now, |last| last.max(now)), now);
     }
 
     /// A released job has come back, to go on or to be stored without a turn.

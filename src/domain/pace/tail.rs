@@ -129,6 +129,13 @@ impl Tail {
     }
 }
 
+/// Where a number's line of slots ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineEnd {
+    due: Tick,
+    last_seq: i64,
+}
+
 /// What some tails need besides.
 #[derive(Debug, Default)]
 struct More {
@@ -276,6 +283,26 @@ impl Tails {
         // A window may open sooner, or a rule be lifted: a slot alone comes at its time.
         let is_slot = !last.on_room && last.reason == WaitReason::RateLimited;
         (request.standing == Standing::New && is_slot && now < last.due).then_some(last.due)
+    }
+
+    /// The end of a number's line of slots, where that is still to come and Postgres has all that stands in it.
+    pub fn end_of_line(&self, mobile: Mobile, priority: Priority, now: Tick) -> Option<LineEnd> {
+        let key = key(mobile, priority);
+        let (tail, told) = (self.tail(key)?, self.more.get(&key).is_some_and(|more| !more.told.is_empty()));
+        let last = tail.last();
+        let is_slot = !last.on_room && last.reason == WaitReason::RateLimited;
+        (is_slot && !told && now < last.due).then_some(LineEnd { due: last.due, last_seq: tail.last_seq })
+    }
+
+    /// Of the line with this end, the jobs behind `last` were cancelled. If it has another end by now, nothing changes.
+    pub fn shorten(&mut self, mobile: Mobile, priority: Priority, end: LineEnd, last: Tick, now: Tick) {
+        let key = key(mobile, priority);
+        if self.end_of_line(mobile, priority, now) == Some(end)
+            && last < end.due
+            && let Some(tail) = self.shard(key).get_mut(&key)
+        {
+            tail.set_last(Place { due: last, ..tail.last() });
+        }
     }
 
     /// An account is paused, or has a backlog.

@@ -1088,3 +1088,34 @@ fn with_the_circuit_open_every_backlog_may_be_the_probe() {
     // The bulk job may be asleep for the night.
     assert_eq!(world.pacer.rooms(world.now), [room(MAIN, Priority::Bulk), room(OTHER, Priority::Normal)]);
 }
+
+#[test]
+fn slots_of_cancelled_jobs_are_given_back() {
+    let mut world = World::new(100, 100);
+    (0..100).for_each(|_| _ = world.publish(1, MAIN, Priority::Normal));
+    let mobile = world.jobs[&1].mobile;
+    let end = world.pacer.end_of_line(mobile, Priority::Normal, world.now).unwrap();
+    // All but the first ten.
+    world.parked.retain(|(ticket, _)| *ticket <= 10);
+    let last = world.parked.last().and_then(|(_, park)| park.due);
+    world.pacer.shorten_line(mobile, Priority::Normal, end, last, world.now);
+    world.publish(1, MAIN, Priority::Normal);
+    world.run(Duration::from_secs(12));
+    let order = world.order(|_| true);
+    assert!(order.len() == 11 && is_sorted(&order), "{order:?}");
+    assert_eq!(world.most_in_a_second(|_| true), 1);
+}
+
+#[test]
+fn a_line_that_somebody_joins_while_its_end_is_asked_for_keeps_it() {
+    let mut world = World::new(100, 100);
+    (0..100).for_each(|_| _ = world.publish(1, MAIN, Priority::Normal));
+    let mobile = world.jobs[&1].mobile;
+    let end = world.pacer.end_of_line(mobile, Priority::Normal, world.now).unwrap();
+    world.publish(1, MAIN, Priority::Normal);
+    world.pacer.shorten_line(mobile, Priority::Normal, end, None, world.now);
+    world.publish(1, MAIN, Priority::Normal);
+    world.run(Duration::from_secs(105));
+    assert!(is_sorted(&world.order(|_| true)) && world.sent.len() == 102);
+    assert_eq!(world.pacer.end_of_line(mobile, Priority::Normal, world.now), None);
+}

@@ -1,11 +1,13 @@
 //! The limit and the order of one number.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::Value;
 
 use super::{closest, contents, times};
 use crate::support::lateness::Lateness;
 use crate::support::stage::Stage;
-use crate::support::{becomes, dispatcher, number};
+use crate::support::{becomes, dispatcher, eventually, number};
 
 /// No two were nearer than `period` seconds, but for a twentieth and for what the machine was late.
 fn are_apart(times: &[f64], period: f64, late: &Lateness) {
@@ -159,4 +161,36 @@ async fn a_pause_keeps_the_order_of_a_number() {
 
 fn pause(stage: &Stage, act: &str) {
     dispatcher(&["accounts", act, "main"]).postgres(&stage.db.url).ok();
+}
+
+/// A campaign to one number was a mistake and is withdrawn; what comes after it does not wait for its slots.
+#[tokio::test]
+async fn nobody_waits_behind_slots_of_cancelled_jobs() {
+    let mut stage = limited("1/m").await;
+    stage.start().await;
+    stage.publish("normal", &jobs(1, 0, 30)).await;
+    // After the start a number counts as just used, for a minute.
+    becomes("all are parked", 30, async || stage.db.count("jobs where wait_reason = 'rate_limited'").await).await;
+    let slot = async |id: String| {
+        let sql = "select extract(epoch from due_at - now())::float8 from jobs where id = $1 and state = 'waiting'";
+        sqlx::query_scalar::<_, f64>(sql).bind(id).fetch_optional(&stage.db.pool).await.unwrap()
+    };
+    let last = slot("1-29".into()).await;
+    assert!(last.is_some_and(|seconds| seconds > 20.0 * 60.0), "{last:?}");
+    let withdraw = || dispatcher(&["jobs", "cancel", "--mobile", &number(1), "--yes"]).postgres(&stage.db.url).ok();
+    withdraw();
+    let next = AtomicUsize::new(100);
+    eventually("a newcomer has the next slot", async || {
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        stage.publish("normal", &jobs(1, n, 1)).await;
+        let parked = async || slot(format!("1-{n}")).await.ok_or("not parked");
+        let seconds = eventually("it is parked", parked).await;
+        if seconds < 3.0 * 60.0 {
+            return Ok(());
+        }
+        withdraw();
+        Err(seconds)
+    })
+    .await;
+    stage.finish_with_backlog().await;
 }

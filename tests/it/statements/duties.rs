@@ -114,3 +114,34 @@ async fn whom_a_rule_holds_no_more_and_who_says_why_is_found_page_by_page() {
     .await;
     assert!(looks < 100, "{looks} rows and entries where nobody wakes");
 }
+
+/// 60,000 jobs of one account, a thousand of them cancelled just now, and all the others changed just now, too.
+const WITHDRAWN: &str = "
+    alter table jobs set (autovacuum_enabled = off);
+    analyze;
+    insert into accounts (name, state) values ('main', 'active'), ('other', 'active');
+    insert into jobs (id, seq, account, mobile, priority, content, state, on_unknown, digest, claim_id)
+    select 'job-' || n, n, 'main', (13900000000 + n % 20000)::text, 'bulk', 'x',
+        case when n % 60 = 0 then 'cancelled' else 'accepted' end, 'hold', '\\x00', n
+    from generate_series(1, 60000) n";
+
+#[tokio::test]
+async fn lines_of_cancelled_jobs_are_found_and_measured_by_number() {
+    let db = with(WITHDRAWN).await;
+    let mut lines = Vec::new();
+    let looks = looked_at(&db, async |store| {
+        lines = store.cancelled(Duration::from_secs(60), 100).await.unwrap();
+    })
+    .await;
+    assert!(lines.len() == 100 && looks < 100 * 20, "{looks} rows and entries for {} lines", lines.len());
+    let looks = looked_at(&db, async |store| {
+        assert_eq!(store.last_slots(&lines).await.unwrap(), vec![None; 100]);
+    })
+    .await;
+    assert!(looks < 100 * 20, "{looks} rows and entries for 100 numbers");
+    let looks = looked_at(&db, async |store| {
+        assert!(store.cancelled(Duration::ZERO, 100).await.unwrap().is_empty());
+    })
+    .await;
+    assert!(looks < 100, "{looks} rows and entries where nobody has cancelled");
+}

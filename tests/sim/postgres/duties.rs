@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dispatcher::dispatch::ports::*;
 use dispatcher::domain::job::{Job, OnUnknown, Outcome, Priority, State, Timestamp, WaitReason};
+use dispatcher::domain::mobile::Mobile;
 
 use super::tables::{JobRow, Tables};
 
@@ -237,6 +238,15 @@ impl Tables {
             row.due_at = if why == WaitReason::AccountPaused { None } else { Some(now) };
         }
         last
+    }
+
+    pub fn last_slot(&self, mobile: Mobile, priority: Priority) -> Option<Timestamp> {
+        let slot = |row: &&JobRow| {
+            (row.job.mobile, row.job.priority) == (mobile, priority)
+                && !row.on_room
+                && row.wait_reason == Some(WaitReason::RateLimited)
+        };
+        self.jobs.values().filter(slot).filter_map(|row| row.due_at).max()
     }
 
     pub fn parked(&self) -> Vec<ParkedJobs> {

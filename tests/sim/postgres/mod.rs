@@ -13,6 +13,7 @@ use std::time::Duration;
 use dispatcher::dispatch::ports::*;
 use dispatcher::domain::event::Event;
 use dispatcher::domain::job::{Priority, Timestamp};
+use dispatcher::domain::mobile::Mobile;
 use dispatcher::domain::receipt::Receipt;
 use dispatcher::domain::review::Review;
 use dispatcher::domain::uplink::Uplink;
@@ -277,6 +278,15 @@ impl Upkeep for Postgres {
 
     fn reroute<'a>(&'a self, from: &'a str, to: &'a str, limit: u32) -> Boxed<'a, Result<Vec<Priority>, LedgerError>> {
         Box::pin(self.statement("reroute", move |tables, now| Ok(tables.reroute(from, to, limit, now))))
+    }
+
+    fn last_slots<'a>(
+        &'a self,
+        lines: &'a [(Mobile, Priority)],
+    ) -> Boxed<'a, Result<Vec<Option<Timestamp>>, LedgerError>> {
+        Box::pin(self.statement("last slots", move |tables, _| {
+            Ok(lines.iter().map(|(mobile, priority)| tables.last_slot(*mobile, *priority)).collect())
+        }))
     }
 
     /// Where all say what is so there is nothing to mend, and no story is changed by it.

@@ -99,7 +99,9 @@
 //! in the order of arrival. They take the same path; only their claim is an update. What waited for the morning or for
 //! its number's window first joins the line for its account's room, since so many may be due at once. Between its
 //! statements the same duty lets those in line say why they wait when their account pauses or resumes
-//! (`dispatch/duties/reasons.rs`): two statements at once would pass over each other's rows, and break the order.
+//! (`dispatch/duties/reasons.rs`): two statements at once would pass over each other's rows, and break the order. A
+//! job that was cancelled does not come back, and leaves its slot to nobody: where that was the end of its number's
+//! line, newcomers are told of the new one (`dispatch/duties/cancelled.rs`).
 //!
 //! What others are to be told of a change is written to table `events` by the statement that makes the
 //! change. The events duty (`dispatch/duties/events.rs`) reads it in order, publishes, waits for the confirms

@@ -214,7 +214,9 @@ async fn restore(desk: &Desk, pace: &Pace) -> Result<(), LedgerError> {
 /// Newcomers go behind what a former owner has parked.
 fn stand_in_line(desk: &Desk, pace: &Pace, line: ParkedJobs, now: Timestamp) {
     desk.go_on_after(line.last_seq);
+    let account = desk.settings.account(&line.account);
     let former = Former {
+        account,
         due: line.due_at.map(|at| pace.tick_of(at, now)),
         on_room: line.on_room,
         reason: line.reason,
@@ -222,7 +224,7 @@ fn stand_in_line(desk: &Desk, pace: &Pace, line: ParkedJobs, now: Timestamp) {
         last_seq: line.last_seq,
         published: line.published_at,
     };
-    let backlog = desk.settings.account(&line.account).filter(|_| line.on_room);
+    let backlog = account.filter(|_| line.on_room);
     pace.act(|pacer, now| {
         pacer.restore_parked(line.mobile, line.priority, former, now);
         if let Some(account) = backlog {

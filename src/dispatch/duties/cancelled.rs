@@ -8,13 +8,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{BATCH, pause};
+use super::pause;
 use crate::dispatch::desk::Desk;
 use crate::dispatch::pacer::Pace;
 use crate::dispatch::ports::LedgerError;
 
 /// A transaction that cancels may have begun so long before it was committed.
 const OVERLAP: Duration = Duration::from_secs(3);
+/// Of one account so many cancelled jobs are looked at, and others' slots run out with time.
+const MOST: u32 = 10_000;
 
 pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToken) {
     let mut seen = Instant::now();
@@ -30,7 +32,7 @@ pub(super) async fn run(desk: Arc<Desk>, pace: Arc<Pace>, stop: CancellationToke
 
 /// The end of each line is noted before Postgres is asked for it: whoever joins it meanwhile changes it.
 async fn once(desk: &Desk, pace: &Pace, within: Duration) -> Result<(), LedgerError> {
-    let gone = desk.ports.upkeep.cancelled(within, BATCH).await?;
+    let gone = desk.ports.upkeep.cancelled(within, MOST).await?;
     let ends = pace.act(|pacer, now| {
         let end = |(mobile, priority)| Some(((mobile, priority), pacer.end_of_line(mobile, priority, now)?));
         gone.into_iter().filter_map(end).collect::<Vec<_>>()

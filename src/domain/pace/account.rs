@@ -293,7 +293,8 @@ impl Account {
         match self.mode {
             Mode::Paused | Mode::Probing { out: true } => return 0,
             Mode::Probing { out: false } => {
-                return usize::from(self.ready.iter().all(VecDeque::is_empty) && taken == 0);
+                let has_token = self.next_token() <= now + HORIZON;
+                return usize::from(has_token && self.ready.iter().all(VecDeque::is_empty) && taken == 0);
             }
             Mode::Active => {}
         }

@@ -360,10 +360,7 @@ impl Pacer {
         if !self.circuit.is_open() {
             let overdue = self.waiting(|entry| entry.stage == Stage::Account && entry.mobile_granted + OVERDUE <= now);
             for ticket in overdue {
-                let Some(Request { account, priority, .. }) = self.entries.get(&ticket).map(|e| e.request) else {
-                    continue;
-                };
-                self.withdraw(ticket, Turn::Park(self.for_room(account, priority, now)), now);
+                self.park_with_those_behind(ticket, now);
             }
         }
         self.make_room_in_an_outage(now);
@@ -381,13 +378,40 @@ impl Pacer {
         found.into_iter().map(|(_, ticket)| ticket).collect()
     }
 
+    /// Parks a job that waits for its account, and those of its number that must not go before it.
+    fn park_with_those_behind(&mut self, ticket: Ticket, now: Tick) {
+        let Some(Request { account, mobile, priority, .. }) = self.entries.get(&ticket).map(|entry| entry.request)
+        else {
+            return;
+        };
+        let behind = self.lanes.get(&mobile.as_u64()).map(|lane| lane.waiting[priority.index()].clone());
+        let park = |pacer: &mut Pacer, ticket, account| {
+            pacer.pull(ticket, Turn::Park(pacer.for_room(account, priority, now)), now)
+        };
+        if park(self, ticket, account).is_none() {
+            return;
+        }
+        for next in behind.into_iter().flatten() {
+            let account = self.entries.get(&next).map_or(account, |entry| entry.request.account);
+            park(self, next, account);
+        }
+        self.leave_lane(mobile.as_u64(), ticket, now);
+    }
+
     /// Takes a waiting job out of its queue and tells it `turn`. One that has been granted meanwhile,
     /// because another before it was withdrawn, goes.
     fn withdraw(&mut self, ticket: Ticket, turn: Turn, now: Tick) {
-        let Some(Entry { request, stage, .. }) = self.entries.get(&ticket) else { return };
+        if let Some(mobile) = self.pull(ticket, turn, now) {
+            self.leave_lane(mobile, ticket, now);
+        }
+    }
+
+    /// The same, but its place in its lane stays taken. The lane, if it was withdrawn.
+    fn pull(&mut self, ticket: Ticket, turn: Turn, now: Tick) -> Option<u64> {
+        let Entry { request, stage, .. } = self.entries.get(&ticket)?;
         let (request, stage) = (*request, *stage);
         if matches!(stage, Stage::Granted | Stage::Departed) {
-            return;
+            return None;
         }
         let mobile = request.mobile.as_u64();
         if stage == Stage::Account {
@@ -404,7 +428,7 @@ impl Pacer {
                 self.told.push((ticket, turn));
             }
         }
-        self.leave_lane(mobile, ticket, now);
+        Some(mobile)
     }
 
     /// Jobs of an account between grant and reply.

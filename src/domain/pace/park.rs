@@ -72,9 +72,14 @@ impl Pacer {
             let is_full = self.circuit.is_open_for(OUTAGE, now) && self.fills_memory(request.priority);
             // Nor the probe from an account that could make it long before.
             let is_slow = account.wait_behind_all(request.priority, now) > SLOW;
+            let slot = self.mobile_slot(request, now);
+            if slot <= now + LENIENCE {
+                return (is_full || is_slow).then(by_account);
+            }
             // What piled up for one number would pass its limiter one by one afterwards, before the account's others.
-            let is_piled_up = self.mobile_slot(request, now) > now + LENIENCE;
-            return (is_full || is_slow || is_piled_up).then(by_account);
+            // One that waits for its number alone would come out of the account's line as the probe that it cannot be.
+            let is_piled_up = self.lanes.contains_key(&request.mobile.as_u64());
+            return Some(if is_piled_up { by_account() } else { by_number(slot) });
         }
         let (patience, crowded) = match request.standing {
             Standing::Released => (LENIENCE, LENIENCE),

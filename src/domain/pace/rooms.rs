@@ -68,7 +68,9 @@ impl Pacer {
     /// As long as an account is paused or has a backlog, those who are parked for it will come back.
     pub(super) fn note_what_is_waited_for(&mut self, account: usize, now: Tick) {
         let Account { mode, parked, .. } = &self.accounts[account];
-        if *mode != Mode::Active || parked.iter().any(|parked| parked.count > 0) {
+        if *mode != Mode::Active {
+            self.tails.account_was_paused(account);
+        } else if parked.iter().any(|parked| parked.count > 0) {
             self.tails.account_is_waited_for(account);
         } else {
             self.tails.account_is_through(account, now);

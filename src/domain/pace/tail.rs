@@ -74,39 +74,50 @@ const ON_ROOM: u64 = 1 << 3;
 const IS_BACK: u64 = 1 << 4;
 /// Beside the last place: others wait for the end of a pause, and may come back long after it.
 const BESIDE_A_PAUSE: u64 = 1 << 5;
-const FLAGS: u32 = 6;
+/// From this bit on, one more than the index of the account of all of them; nothing where there are several.
+const ACCOUNT: u32 = 6;
+const ACCOUNTS: u64 = 0b11_1111;
+const FLAGS: u32 = 12;
 
 impl Tail {
     /// Nobody is parked yet.
     fn at(last: Place) -> Tail {
-        let mut tail = Tail { last_seq: i64::MIN, last: IS_BACK };
+        let account = last.account.map_or(0, |account| account as u64 + 1);
+        let known = if account <= ACCOUNTS { account } else { 0 };
+        let mut tail = Tail { last_seq: i64::MIN, last: IS_BACK | known << ACCOUNT };
         tail.set_last(last);
         tail
     }
 
     fn last(self) -> Place {
+        let account = (self.last >> ACCOUNT & ACCOUNTS) as usize;
         Place {
             due: Duration::from_micros(self.last >> FLAGS),
             on_room: self.last & ON_ROOM != 0,
             reason: WaitReason::ALL[(self.last & REASON) as usize],
-            account: None,
+            account: account.checked_sub(1),
         }
     }
 
+    /// `account` has jobs in the line, beside those whose account is known.
+    fn join(&mut self, account: Option<usize>) {
+        if self.last().account != account {
+            self.last &= !(ACCOUNTS << ACCOUNT);
+        }
+    }
+
+    /// The last place, but not whose: see [`Tail::join`].
     fn set_last(&mut self, place: Place) {
-        // As far as the bits go: nine thousand years.
+        // As far as the bits go: a hundred years.
         let due = u64::try_from(place.due.as_micros()).unwrap_or(u64::MAX).min(u64::MAX >> FLAGS);
         let reason = WaitReason::ALL.iter().position(|reason| *reason == place.reason).unwrap_or_default() as u64;
         let on_room = if place.on_room { ON_ROOM } else { 0 };
-        self.last = due << FLAGS | self.last & (IS_BACK | BESIDE_A_PAUSE) | on_room | reason;
+        let kept = self.last & (IS_BACK | BESIDE_A_PAUSE | ACCOUNTS << ACCOUNT);
+        self.last = due << FLAGS | kept | on_room | reason;
     }
 
     fn is_beside_a_pause(self) -> bool {
         self.last & BESIDE_A_PAUSE != 0
-    }
-
-    fn due(self) -> Tick {
-        self.last().due
     }
 
     /// The job of that place is parked.
@@ -198,28 +209,47 @@ pub(super) struct Tails {
 /// Which accounts are paused or have a backlog, and since when the others are through with theirs.
 #[derive(Debug, Default)]
 struct Backlogs {
+    of_all: Waits,
+    /// The same of the backlogs alone that pauses have left: a later one does not renew them.
+    of_pauses: Waits,
+}
+
+#[derive(Debug, Default)]
+struct Waits {
     waited_for: HashSet<usize>,
     through: HashMap<usize, Tick>,
 }
 
-impl Backlogs {
-    /// Until when a place may be waited for. What waits for room comes back before its account is through with its
-    /// backlog, or never: it has expired, or was cancelled.
-    fn until(&self, place: &Place) -> Tick {
-        match self.through_since(place.account) {
-            Some(at) if place.is_paused() => GRACE + place.due.min(at),
-            None if place.on_room && !place.is_paused() => DAY + place.due,
-            _ => GRACE + place.due,
+impl Waits {
+    fn begin(&mut self, account: usize) {
+        self.waited_for.insert(account);
+    }
+
+    fn end(&mut self, account: usize, now: Tick) {
+        if self.waited_for.remove(&account) {
+            self.through.insert(account, now);
         }
     }
 
-    /// Since when nobody is parked for the account's room, or for anybody's where it is not known.
+    /// Since when nobody waits for the account, or for any where it is not known.
     fn through_since(&self, account: Option<usize>) -> Option<Tick> {
         match account {
             Some(account) if self.waited_for.contains(&account) => None,
             Some(account) => Some(self.through.get(&account).copied().unwrap_or_default()),
             None if self.waited_for.is_empty() => Some(self.through.values().copied().max().unwrap_or_default()),
             None => None,
+        }
+    }
+}
+
+impl Backlogs {
+    /// Until when a place may be waited for. What waits for room comes back before its account is through with its
+    /// backlog, or never: it has expired, or was cancelled.
+    fn until(&self, place: &Place) -> Tick {
+        match self.of_all.through_since(place.account) {
+            Some(at) if place.is_paused() => GRACE + place.due.min(at),
+            None if place.on_room && !place.is_paused() => DAY + place.due,
+            _ => GRACE + place.due,
         }
     }
 
@@ -233,8 +263,15 @@ impl Backlogs {
         Some(last).filter(|last| now < self.until(last))
     }
 
+    /// A pause, or the backlog that it has left, has some of this line.
+    fn are_beside(&self, tail: Tail) -> bool {
+        tail.is_beside_a_pause() && self.of_pauses.through_since(tail.last().account).is_none()
+    }
+
+    /// The same, or they may still be on their way.
     fn holds_beside(&self, tail: Tail, now: Tick) -> bool {
-        let until = self.through_since(None).map_or(tail.due() + DAY, |at| at + GRACE);
+        let last = tail.last();
+        let until = self.of_pauses.through_since(last.account).map_or(last.due + DAY, |at| at + GRACE);
         tail.is_beside_a_pause() && now < until
     }
 }
@@ -266,7 +303,10 @@ impl Tails {
     pub fn to_follow(&self, request: &Request, own: Option<Place>, now: Tick) -> Option<Place> {
         let key = key(request.mobile, request.priority);
         if request.standing == Standing::New {
-            return self.tail(key).and_then(|tail| self.backlogs.to_follow(tail, now));
+            let last = self.tail(key).and_then(|tail| self.backlogs.to_follow(tail, now));
+            if last.is_some() {
+                return last;
+            }
         }
         let before = self.more.get(&key)?.again.range(..request.seq).rev().map(|(_, again)| again);
         let holds = |again: &&Place| {
@@ -307,14 +347,19 @@ impl Tails {
 
     /// An account is paused, or has a backlog.
     pub fn account_is_waited_for(&mut self, account: usize) {
-        self.backlogs.waited_for.insert(account);
+        self.backlogs.of_all.begin(account);
     }
 
-    /// An account is neither any more.
+    /// An account is paused, or has the backlog that a pause has left.
+    pub fn account_was_paused(&mut self, account: usize) {
+        self.backlogs.of_pauses.begin(account);
+        self.backlogs.of_all.begin(account);
+    }
+
+    /// An account is none of that any more.
     pub fn account_is_through(&mut self, account: usize, now: Tick) {
-        if self.backlogs.waited_for.remove(&account) {
-            self.backlogs.through.insert(account, now);
-        }
+        self.backlogs.of_pauses.end(account, now);
+        self.backlogs.of_all.end(account, now);
     }
 
     /// `request` is told to park at `place`. Then comes [`Tails::stored`], or [`Tails::returned`].
@@ -325,13 +370,15 @@ impl Tails {
         let goes = place.on_room || request.expires.is_none_or(|at| place.due < at);
         let first = if goes { place } else { Place { due: Tick::ZERO, ..place } };
         let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(first));
+        tail.join(place.account);
         let last = tail.last();
         if last.is_paused() != place.is_paused() {
             tail.last |= BESIDE_A_PAUSE;
         }
         match (last.is_paused(), place.is_paused()) {
-            // Nobody knows how long a pause takes; a slot is known, and newcomers go behind that.
-            (true, false) if goes => tail.set_last(place),
+            // Nobody knows how long a pause takes; a slot is known, and newcomers go behind that. One that has come
+            // back goes before some of those that the pause has parked.
+            (true, false) if goes && standing == Standing::New => tail.set_last(place),
             (false, true) if now < last.due + GRACE => {}
             _ if goes && (standing == Standing::New || place.due >= last.due) => {
                 tail.set_last(Place { due: last.due.max(place.due), ..place });
@@ -352,12 +399,25 @@ impl Tails {
     /// Jobs that were parked before this process took over. A number may have several lines of them,
     /// each for another reason: they make one tail.
     pub fn restore(&mut self, mobile: Mobile, priority: Priority, former: Former, now: Tick) {
-        let Former { due, on_room, reason, first_seq, last_seq, published } = former;
-        let place = Place { due: due.unwrap_or(now + DAY), on_room, reason, account: None };
+        let Former { account, due, on_room, reason, first_seq, last_seq, published } = former;
+        let place = Place { due: due.unwrap_or(now + DAY), on_room, reason, account };
+        if let Some(account) = account.filter(|_| place.is_paused()) {
+            self.account_was_paused(account);
+        }
         let key = key(mobile, priority);
         let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(place));
+        tail.join(account);
         tail.has(last_seq);
-        if place.due >= tail.due() {
+        let last = tail.last();
+        if last.is_paused() != place.is_paused() {
+            tail.last |= BESIDE_A_PAUSE;
+        }
+        let is_later = match (last.is_paused(), place.is_paused()) {
+            (true, false) => now < place.due + GRACE,
+            (false, true) => last.due + GRACE <= now,
+            _ => last.due <= place.due,
+        };
+        if is_later {
             tail.set_last(place);
         }
         if reason == WaitReason::NumberLimit {
@@ -418,7 +478,8 @@ impl Tails {
         let key = key(mobile, priority);
         let tail = self.shard(key).get_mut(&key)?;
         tail.forget(seq);
-        let is_over = tail.is_back() && !tail.is_beside_a_pause();
+        let tail = *tail;
+        let is_over = tail.is_back() && !self.backlogs.are_beside(tail);
         let place = self.settle(key, |more| {
             more.settle(seq);
             more.again.remove(&seq)
@@ -494,7 +555,7 @@ mod tests {
     fn restored(first_seq: i64, last_seq: i64) -> Tails {
         let mut tails = Tails::default();
         let Place { due, on_room, reason, .. } = on_room();
-        let former = Former { due: Some(due), on_room, reason, first_seq, last_seq, published: None };
+        let former = Former { account: None, due: Some(due), on_room, reason, first_seq, last_seq, published: None };
         tails.restore(mobile(), NORMAL, former, Tick::ZERO);
         tails
     }

@@ -747,6 +747,7 @@ fn newcomers_go_behind_what_a_former_owner_parked() {
     let due = world.now + Duration::from_secs(100);
     let published = Some("2026-11-23T08:00:00Z".parse().unwrap());
     let former = Former {
+        account: Some(MAIN),
         due: Some(due),
         on_room: false,
         reason: WaitReason::RateLimited,
@@ -768,6 +769,7 @@ fn what_a_former_owner_held_in_memory_goes_before_what_it_parked() {
     let first_seq = 1_000_000_000;
     let at = |seconds| Some(Timestamp::UNIX_EPOCH + chrono::Duration::seconds(seconds));
     let former = Former {
+        account: Some(MAIN),
         due: Some(world.now),
         on_room: false,
         reason: WaitReason::RateLimited,
@@ -826,7 +828,8 @@ fn a_job_that_goes_while_others_are_withdrawn_is_not_parked() {
     for _ in 0..5 {
         world.pacer.circuit.failed(world.now);
     }
-    let tickets = [1, 1, 2].map(|mobile| world.publish(mobile, MAIN, Priority::Normal));
+    let tickets = [(1, Priority::Normal), (1, Priority::Bulk), (2, Priority::Normal)]
+        .map(|(mobile, priority)| world.publish(mobile, MAIN, priority));
     world.now += OVERDUE;
     // The circuit closes. Withdrawing the first makes way for its successor, and so for the third.
     world.pacer.circuit.reached();
@@ -1118,4 +1121,113 @@ fn a_line_that_somebody_joins_while_its_end_is_asked_for_keeps_it() {
     world.run(Duration::from_secs(105));
     assert!(is_sorted(&world.order(|_| true)) && world.sent.len() == 102);
     assert_eq!(world.pacer.end_of_line(mobile, Priority::Normal, world.now), None);
+}
+
+#[test]
+fn who_is_overdue_is_not_overtaken_by_the_next_of_its_number() {
+    let mut world = World::new(10, 100);
+    (0..5).for_each(|_| _ = world.pacer.circuit.failed(world.now));
+    (100..160).for_each(|n| _ = world.publish(n, MAIN, Priority::Normal));
+    (0..2).for_each(|_| _ = world.publish(1, MAIN, Priority::Normal));
+    world.now += Duration::from_secs(9);
+    world.pacer.circuit.reached();
+    world.run(Duration::from_secs(20));
+    let order = world.order(|r| r.mobile.as_u64() == 13_800_000_001);
+    assert!(order.len() == 2 && is_sorted(&order), "{order:?}");
+}
+
+#[test]
+fn when_a_pause_is_drained_its_numbers_go_straight_again() {
+    for spare_is_paused in [false, true] {
+        let mut world = World::new(100, 100);
+        if spare_is_paused {
+            world.pacer.set_mode(OTHER, Mode::Paused, world.now);
+        }
+        world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+        world.publish(1, MAIN, Priority::Normal);
+        world.pacer.set_mode(MAIN, Mode::Active, world.now);
+        let mut last = world.publish(1, MAIN, Priority::Normal);
+        for _ in 0..10 {
+            world.run(Duration::from_secs(30));
+            last = world.publish(1, MAIN, Priority::Normal);
+        }
+        assert!(world.granted.contains_key(&last), "parked {:?} times", world.parks.get(&last));
+    }
+}
+
+#[test]
+fn slots_given_after_a_pause_let_nobody_past_what_is_still_parked() {
+    let mut world = World::new(10, 100);
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    (0..8).for_each(|_| _ = world.publish(1, MAIN, Priority::Normal));
+    (100..300).for_each(|n| _ = world.publish(n, MAIN, Priority::Normal));
+    world.publish(1, MAIN, Priority::Normal);
+    world.pacer.set_mode(MAIN, Mode::Active, world.now);
+    world.run(Duration::from_secs(1));
+    world.publish(1, MAIN, Priority::Normal);
+    world.run(Duration::from_secs(40));
+    let order = world.order(|r| r.mobile.as_u64() == 13_800_000_001);
+    assert!(order.len() == 10 && is_sorted(&order), "{order:?}");
+}
+
+#[test]
+fn with_the_circuit_open_one_numbers_limit_keeps_no_other_from_probing() {
+    let mut world = World::new(100, 100);
+    let mobile = Bucket { period: Duration::from_secs(60), burst: 1 };
+    let bucket = Bucket { period: Duration::from_millis(10), burst: 1 };
+    let pace = AccountPace { bucket, max_in_flight: 100, refusals: 0 };
+    world.pacer = Pacer::new(mobile, &[pace.clone(), pace], Tick::ZERO);
+    world.now = Tick::from_secs(100);
+    world.publish(1, MAIN, Priority::Normal);
+    world.run(Duration::from_secs(1));
+    world.pacer.set_mode(OTHER, Mode::Paused, world.now);
+    let other = world.publish(2, OTHER, Priority::Normal);
+    world.pacer.set_mode(OTHER, Mode::Active, world.now);
+    (0..3).for_each(|_| _ = world.pacer.circuit.failed(world.now));
+    let limited = world.publish(1, MAIN, Priority::Normal);
+    world.run(Duration::from_secs(10));
+    assert!(world.parks[&limited] <= 2, "parked {} times", world.parks[&limited]);
+    assert!(world.granted.contains_key(&other), "nobody probes");
+}
+
+#[test]
+fn after_a_takeover_in_a_pause_newcomers_go_behind_the_slots_too() {
+    let slot = Tick::from_secs(32);
+    let line = |due, on_room, reason, seq| Former {
+        account: Some(MAIN),
+        due,
+        on_room,
+        reason,
+        first_seq: seq,
+        last_seq: seq,
+        published: None,
+    };
+    let slots = line(Some(slot), false, WaitReason::RateLimited, -4);
+    let paused = line(None, true, WaitReason::AccountPaused, -5);
+    for lines in [[slots, paused], [paused, slots]] {
+        let mut world = World::new(100, 100);
+        let mobile = Mobile::parse("13800000001").unwrap();
+        world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+        lines.into_iter().for_each(|former| {
+            world.pacer.restore_parked(mobile, Priority::Normal, former, world.now);
+        });
+        world.publish(1, MAIN, Priority::Normal);
+        assert!(world.parked[0].1.due.is_some_and(|due| due > slot), "{:?}", world.parked);
+    }
+}
+
+#[test]
+fn a_slow_account_probes_when_it_has_a_token_and_releases_nobody_before() {
+    let mut world = World::paced(Bucket { period: Duration::from_secs(864), burst: 1 }, 100);
+    world.now = Tick::from_secs(900);
+    // Takes the token.
+    world.publish(1, MAIN, Priority::Normal);
+    world.run(Duration::from_secs(1));
+    world.pacer.set_mode(MAIN, Mode::Paused, world.now);
+    let probe = world.publish(2, MAIN, Priority::Normal);
+    world.pacer.set_mode(MAIN, Mode::Probing { out: false }, world.now);
+    world.run(Duration::from_secs(10));
+    assert!(world.parks[&probe] <= 2, "parked {} times", world.parks[&probe]);
+    world.run(Duration::from_secs(900));
+    assert!(world.granted.contains_key(&probe));
 }

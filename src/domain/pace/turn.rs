@@ -46,6 +46,8 @@ pub enum Standing {
 /// Jobs that a former owner has parked.
 #[derive(Clone, Copy, Debug)]
 pub struct Former {
+    /// The index of their account; `None` where it is not configured.
+    pub account: Option<usize>,
     /// The last slot; `None` while their account is paused.
     pub due: Option<Tick>,
     /// They wait for room, not for their slots.

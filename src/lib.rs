@@ -128,6 +128,7 @@
 //!   in_doubt ─────────▶ accepted                      a receipt that can mean nothing else
 //!   in_doubt ─────────▶ failed, waiting               a late answer
 //!   waiting, queued ──▶ accepted                      a late answer to what was to be sent again
+//!   expired, failed, cancelled ─▶ accepted            the same, where it has come to its end meanwhile
 //!   message, queued ──▶ failed                        bulk, to a suppressed number
 //!   accepted ─────────▶ delivered, undelivered        the first receipt
 //!            waiting, queued ─────────▶ cancelled     operator
@@ -181,7 +182,8 @@
 //! With Postgres away, batches wait and try again, no request leaves without its claim, and no message is
 //! acknowledged. With RabbitMQ away, the session ends; attempts under way are still recorded, because they
 //! belong to the [`Desk`](dispatch::Desk) and not to the session. A read-only or full Postgres is one that
-//! is away. One that is gone without a word is noticed by the lease's connection within seconds: then every
+//! is away: no session begins unless a job could be stored (`store/lease.rs`), because the broker counts how often a
+//! message comes back. One that is gone without a word is noticed by the lease's connection within seconds: then every
 //! connection is given up, and statements go again on new ones (`store/pool.rs`). While RabbitMQ's alarms
 //! block publishers, intake goes on, releases wait, and `readyz` says so.
 //!

@@ -51,11 +51,29 @@ impl ShardLease {
             .await
             .map_err(ledger_error)?;
         if locked {
+            takes_jobs(&mut connection).await.map_err(|error| {
+                let (LedgerError::Unavailable(why) | LedgerError::Refused(why)) = ledger_error(error);
+                LedgerError::Unavailable(format!("it takes no jobs: {why}"))
+            })?;
             return Ok(Some(connection));
         }
         let _ = connection.close().await;
         Ok(None)
     }
+}
+
+/// A job could be stored now: the disk has room, and nobody keeps the table locked. Where it could not, nothing is
+/// consumed. RabbitMQ takes back what is not acknowledged within half an hour, and after twenty times it would go to the
+/// dead letters.
+async fn takes_jobs(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let mut trial = connection.begin().await?;
+    // More than there is room for in a page that is there already.
+    let job = "insert into jobs (id, seq, account, mobile, priority, content, state, wait_reason, on_unknown, digest, claim_id)
+         select 'a trial', 0, 'none', 'none', 'bulk', (select string_agg(md5(n::text), '') from generate_series(1, 1000) n),
+             'waiting', 'scheduled', 'hold', '\\x00', 0
+         on conflict do nothing";
+    trial.execute(job).await?;
+    trial.rollback().await
 }
 
 impl Lease for ShardLease {

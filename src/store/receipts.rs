@@ -10,8 +10,9 @@ use sqlx::postgres::PgRow;
 use super::connect::Store;
 use super::error::ledger_error;
 use super::events::announce;
-use crate::dispatch::ports::{Ended, LedgerError, Received};
-use crate::domain::job::{State, Timestamp};
+use super::upkeep::long_ago;
+use crate::dispatch::ports::{Ended, LedgerError, Old, Received};
+use crate::domain::job::State;
 use crate::domain::receipt::{DRIFT, LOOKS, Receipt};
 
 /// An `update` of `jobs` by the rows of the CTE `first`: `job_id, code, message` of the receipt that
@@ -186,15 +187,24 @@ impl Store {
     }
 
     /// Receipts and replies age out with the jobs.
-    pub(super) async fn prune_feedback_rows(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+    pub(super) async fn prune_feedback_rows(&self, old: Old, limit: u32) -> Result<u64, LedgerError> {
         let mut pruned = 0;
         for statement in [
-            "delete from receipts where id in (
-                 select id from receipts where received_at < $1 order by received_at limit $2 for update skip locked)",
-            "delete from replies where id in (
-                 select id from replies where received_at < $1 order by received_at limit $2 for update skip locked)",
+            concat!(
+                "delete from receipts where id in (
+                 select id from receipts where received_at < ",
+                long_ago!(),
+                " order by received_at limit $2 for update skip locked)"
+            ),
+            concat!(
+                "delete from replies where id in (
+                 select id from replies where received_at < ",
+                long_ago!(),
+                " order by received_at limit $2 for update skip locked)"
+            ),
         ] {
-            let done = sqlx::query(statement).bind(before).bind(i64::from(limit)).execute(&self.pool).await;
+            let query = sqlx::query(statement).bind(old.before).bind(i64::from(limit)).bind(old.age.as_secs_f64());
+            let done = query.execute(&self.pool).await;
             pruned += done.map_err(ledger_error)?.rows_affected();
         }
         Ok(pruned)

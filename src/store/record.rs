@@ -25,7 +25,7 @@ fn wait_columns(next: &Next) -> (Option<&'static str>, Option<DateTime<Utc>>, bo
 impl Store {
     /// Ends attempts. Guarded: an outcome lands while its attempt is the job's last one and the job
     /// is still being settled; an acceptance lands even where the job was already taken for lost
-    /// (in doubt, or waiting to be resent), because it is known now; also where an operator knew it before,
+    /// (in doubt, or waiting to be resent, or come to its end instead of that), because it is known now; also where an operator knew it before,
     /// for its smsid. False where it did not land: a doubt does not land on a doubt, which was announced
     /// already.
     /// So does an answer that lets a job go on that waits for its number's limit: the attempt that it waits for,
@@ -56,7 +56,7 @@ impl Store {
                  from input i
                  where j.id = i.id and j.requests = i.request
                    and (j.state = 'submitting' or j.state = 'in_doubt' and i.state <> 'in_doubt'
-                       or i.state = 'accepted' and (j.state in ('waiting', 'queued')
+                       or i.state = 'accepted' and (j.state in ('waiting', 'queued', 'expired', 'cancelled', 'failed')
                            or j.state = 'accepted' and j.smsid is null)
                        or i.wait_reason = 'retry' and i.refund = 0
                            and j.state = 'waiting' and j.wait_reason = 'number_limit')

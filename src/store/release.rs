@@ -10,7 +10,7 @@ use tracing::error;
 use super::connect::Store;
 use super::error::ledger_error;
 use super::rows::{JOB_COLUMNS, released};
-use crate::dispatch::ports::{LedgerError, Released};
+use crate::dispatch::ports::{DuePlace, LedgerError, Released};
 use crate::domain::job::{Priority, Timestamp};
 
 /// Jobs parked for a number's limiter come back this much before their slot, in seconds: they wait
@@ -69,17 +69,44 @@ impl Store {
         in_order(&rows)
     }
 
-    pub(super) async fn put_forward_rows(&self, by: chrono::TimeDelta) -> Result<u64, LedgerError> {
-        let moved = sqlx::query(
-            "update jobs
-             set due_at = due_at - make_interval(secs => $1)
-             where state = 'waiting' and not on_room and due_at is not null and wait_reason in ('retry', 'rate_limited')",
-        )
+    /// A page, in the order of the index `jobs_due`: all at once would hold millions of rows for minutes. What is moved
+    /// is then behind the place where the next page begins, so that no row is moved twice.
+    pub(super) async fn put_forward_rows(
+        &self,
+        by: chrono::TimeDelta,
+        after: Option<DuePlace>,
+        limit: u32,
+    ) -> Result<(u64, Option<DuePlace>), LedgerError> {
+        let end: Option<(i64, i64, String, Timestamp, i64)> = sqlx::query_as(concat!(
+            "with page as materialized (
+                 select id, priority, due_at, seq, wait_reason from jobs
+                 where state = 'waiting' and not on_room and ",
+            waits_as!("awake"),
+            " and (priority, due_at, seq) > ($2, coalesce($3, '-infinity'), $4)
+                 order by priority, due_at, seq
+                 limit $5
+                 for update skip locked
+             ), moved as (
+                 update jobs j set due_at = j.due_at - make_interval(secs => $1)
+                 from page where j.id = page.id and page.wait_reason in ('retry', 'rate_limited')
+                 returning j.id
+             )
+             select (select count(*) from moved), count(*) over (), priority, due_at, seq
+             from page order by page.priority desc, page.due_at desc, page.seq desc limit 1",
+        ))
         .bind(by.num_milliseconds() as f64 / 1_000.0)
-        .execute(&self.pool)
+        .bind(after.as_ref().map_or("", |after| after.priority.as_str()))
+        .bind(after.as_ref().map(|after| after.due_at))
+        .bind(after.as_ref().map_or(i64::MIN, |after| after.seq))
+        .bind(i64::from(limit))
+        .fetch_optional(&self.pool)
         .await
         .map_err(ledger_error)?;
-        Ok(moved.rows_affected())
+        let Some((moved, read, priority, due_at, seq)) = end else { return Ok((0, None)) };
+        let priority =
+            Priority::parse(&priority).ok_or_else(|| LedgerError::Refused("a job's priority cannot be read".into()))?;
+        let next = (read >= i64::from(limit)).then_some(DuePlace { priority, due_at, seq });
+        Ok((moved.max(0) as u64, next))
     }
 
     pub(super) async fn lift_rows(

@@ -16,6 +16,15 @@ use crate::domain::receipt::Receipt;
 use crate::domain::review::Review;
 use crate::domain::uplink::Uplink;
 
+/// Before `$1`, and longer ago than `$3` seconds by Postgres' clock: see [`Old`].
+macro_rules! long_ago {
+    () => {
+        "least($1, now() - make_interval(secs => $3))"
+    };
+}
+
+pub(super) use long_ago;
+
 impl Store {
     async fn expire_rows(&self, now: Timestamp, limit: u32) -> Result<Vec<(String, u64)>, LedgerError> {
         let rows = sqlx::query(concat!(
@@ -70,11 +79,13 @@ impl Store {
             .collect()
     }
 
-    async fn prune_rows(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
-        let pruned = sqlx::query(
+    async fn prune_rows(&self, old: Old, limit: u32) -> Result<u64, LedgerError> {
+        let pruned = sqlx::query(concat!(
             "with old as (
                  select id from jobs
-                 where updated_at < $1
+                 where updated_at < ",
+            long_ago!(),
+            "
                    and state in ('accepted', 'delivered', 'undelivered', 'failed', 'expired', 'cancelled')
                  order by updated_at
                  limit $2
@@ -83,28 +94,35 @@ impl Store {
                  delete from attempts a using old where a.job_id = old.id
              )
              delete from jobs j using old where j.id = old.id",
-        )
-        .bind(before)
+        ))
+        .bind(old.before)
         .bind(i64::from(limit))
+        .bind(old.age.as_secs_f64())
         .execute(&self.pool)
         .await
         .map_err(ledger_error)?;
         Ok(pruned.rows_affected())
     }
 
-    async fn prune_record_rows(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
-        let pruned: i64 = sqlx::query_scalar(
+    async fn prune_record_rows(&self, old: Old, limit: u32) -> Result<u64, LedgerError> {
+        let pruned: i64 = sqlx::query_scalar(concat!(
             "with old_rejections as (
-                 select id from rejections where received_at < $1 and id > 0 order by received_at limit $2
+                 select id from rejections where received_at < ",
+            long_ago!(),
+            " and id > 0 order by received_at limit $2
                  for update skip locked
              ), refused as (
                  delete from rejections r using old_rejections old where r.id = old.id returning r.id
              ), old_operations as (
-                 select id from operations where at < $1 order by at limit $2 for update skip locked
+                 select id from operations where at < ",
+            long_ago!(),
+            " order by at limit $2 for update skip locked
              ), done as (
                  delete from operations o using old_operations old where o.id = old.id returning o.id
              ), old_replay as (
-                 select id from replays where finished_at < $1 order by id limit 1 for update skip locked
+                 select id from replays where finished_at < ",
+            long_ago!(),
+            " order by id limit 1 for update skip locked
              ), old_jobs as (
                  select replay_id, position from replay_jobs
                  where replay_id = (select id from old_replay)
@@ -118,10 +136,11 @@ impl Store {
                  where r.id = old.id and (select count(*) from old_jobs) < $2 returning r.id
              )
              select (select count(*) from refused) + (select count(*) from done) + (select count(*) from replayed)
-                 + (select count(*) from ended)",
-        )
-        .bind(before)
+                 + (select count(*) from ended)"
+        ))
+        .bind(old.before)
         .bind(i64::from(limit))
+        .bind(old.age.as_secs_f64())
         .fetch_one(&self.pool)
         .await
         .map_err(ledger_error)?;
@@ -339,8 +358,13 @@ impl Upkeep for Store {
         Box::pin(self.lift_rows(now, awake, free, limit))
     }
 
-    fn put_forward(&self, by: chrono::TimeDelta) -> Boxed<'_, Result<u64, LedgerError>> {
-        Box::pin(self.put_forward_rows(by))
+    fn put_forward(
+        &self,
+        by: chrono::TimeDelta,
+        after: Option<DuePlace>,
+        limit: u32,
+    ) -> Boxed<'_, Result<(u64, Option<DuePlace>), LedgerError>> {
+        Box::pin(self.put_forward_rows(by, after, limit))
     }
 
     fn release_room<'a>(
@@ -364,12 +388,12 @@ impl Upkeep for Store {
         Box::pin(self.stale_claim_rows(limit))
     }
 
-    fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
-        Box::pin(self.prune_rows(before, limit))
+    fn prune(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.prune_rows(old, limit))
     }
 
-    fn prune_feedback(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
-        Box::pin(self.prune_feedback_rows(before, limit))
+    fn prune_feedback(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.prune_feedback_rows(old, limit))
     }
 
     fn look_again(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
@@ -380,8 +404,8 @@ impl Upkeep for Store {
         Box::pin(self.end_doubt_rows(ahead, limit))
     }
 
-    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
-        Box::pin(self.prune_record_rows(before, limit))
+    fn prune_records(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.prune_record_rows(old, limit))
     }
 
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {

@@ -170,8 +170,10 @@ pub async fn a_reply_is_heard_once(pg: Pg) {
 
 pub async fn what_ihuyi_said_is_pruned(pg: Pg) {
     pg.receive(&[receipt("1", "2"), receipt("2", "2"), receipt("3", "2")]).await;
-    assert_eq!(pg.upkeep.prune_feedback(pg.now() - Duration::seconds(60), 10).await.unwrap(), 0);
+    let old = super::upkeep::old;
+    assert_eq!(pg.upkeep.prune_feedback(old(pg.now() - Duration::seconds(60), 0), 10).await.unwrap(), 0);
     let later = pg.now() + Duration::seconds(60);
-    assert_eq!(pg.upkeep.prune_feedback(later, 2).await.unwrap(), 2);
-    assert_eq!(pg.upkeep.prune_feedback(later, 2).await.unwrap(), 1);
+    assert_eq!(pg.upkeep.prune_feedback(old(later, 60), 2).await.unwrap(), 0);
+    assert_eq!(pg.upkeep.prune_feedback(old(later, 0), 2).await.unwrap(), 2);
+    assert_eq!(pg.upkeep.prune_feedback(old(later, 0), 2).await.unwrap(), 1);
 }

@@ -294,16 +294,21 @@ impl Upkeep for Lazy {
         self.inner.expire(now, limit)
     }
 
-    fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
-        self.inner.prune(before, limit)
+    fn prune(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        self.inner.prune(old, limit)
     }
 
-    fn prune_feedback(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
-        self.inner.prune_feedback(before, limit)
+    fn prune_feedback(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        self.inner.prune_feedback(old, limit)
     }
 
-    fn put_forward(&self, by: chrono::TimeDelta) -> Boxed<'_, Result<u64, LedgerError>> {
-        self.inner.put_forward(by)
+    fn put_forward(
+        &self,
+        by: chrono::TimeDelta,
+        after: Option<DuePlace>,
+        limit: u32,
+    ) -> Boxed<'_, Result<(u64, Option<DuePlace>), LedgerError>> {
+        self.inner.put_forward(by, after, limit)
     }
 
     fn look_again(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
@@ -328,8 +333,8 @@ impl Upkeep for Lazy {
         self.inner.end_doubts(ahead, limit)
     }
 
-    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
-        self.inner.prune_records(before, limit)
+    fn prune_records(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        self.inner.prune_records(old, limit)
     }
 
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::pause;
+use super::{BATCH, pause};
 use crate::dispatch::desk::Desk;
 use crate::domain::job::Timestamp;
 
@@ -48,10 +48,23 @@ pub(super) async fn run(desk: Arc<Desk>, stop: CancellationToken) {
             last = next;
             continue;
         };
-        // Where Postgres does not take it, the next look finds the same step.
-        if let Ok(jobs) = desk.ports.upkeep.put_forward(back).await {
-            warn!(seconds = back.num_seconds(), jobs, "the clock was put back: what waits is due as much earlier");
-            last = next;
+        last = next;
+        warn!(seconds = back.num_seconds(), "the clock was put back: what waits is due as much earlier");
+        put_forward(&desk, back, &stop).await;
+    }
+}
+
+/// Page by page, beside everything else; where Postgres does not take one, until it does.
+async fn put_forward(desk: &Desk, by: TimeDelta, stop: &CancellationToken) {
+    let (mut jobs, mut after) = (0, None);
+    while !stop.is_cancelled() {
+        match desk.ports.upkeep.put_forward(by, after.clone(), BATCH).await {
+            Ok((moved, None)) => return info!(jobs = jobs + moved, "what waits is due earlier"),
+            Ok((moved, next)) => (jobs, after) = (jobs + moved, next),
+            Err(error) => {
+                warn!(%error, jobs, "the rest of what waits is due earlier once Postgres takes it");
+                pause(LOOK, stop).await;
+            }
         }
     }
 }

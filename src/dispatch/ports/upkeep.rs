@@ -88,6 +88,27 @@ pub struct Waiting {
     pub events: i64,
 }
 
+/// What is older than an age by both clocks, the daemon's and Postgres'. With one that is set months ahead alone
+/// everything would go, and with it the memory of ids: what is published again would be sent again.
+#[derive(Clone, Copy, Debug)]
+pub struct Old {
+    /// Before this, by the daemon's clock.
+    pub before: Timestamp,
+    /// Longer ago than this, by Postgres' clock.
+    pub age: Duration,
+}
+
+/// Where a look at all that waits for a time goes on: behind this place, by priority, time and order of arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DuePlace {
+    /// The priority.
+    pub priority: Priority,
+    /// The time.
+    pub due_at: Timestamp,
+    /// The place in the order of arrival.
+    pub seq: i64,
+}
+
 /// What the periodic duties ask of Postgres. Each is one short statement that any replica may run
 /// at the same time (`SKIP LOCKED`).
 pub trait Upkeep: Send + Sync + 'static {
@@ -112,8 +133,14 @@ pub trait Upkeep: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(0)))
     }
     /// The wall clock was put back by so much: what waits for a backoff or a limiter's slot is due as much
-    /// earlier. Times of the calendar (scheduled, quiet hours, limits by day) stay. How many.
-    fn put_forward(&self, by: chrono::TimeDelta) -> Boxed<'_, Result<u64, LedgerError>>;
+    /// earlier. Times of the calendar (scheduled, quiet hours, limits by day) stay. At most `limit` of those behind
+    /// `after`, which are left behind by it; how many, and where to go on, `None` at the end.
+    fn put_forward(
+        &self,
+        by: chrono::TimeDelta,
+        after: Option<DuePlace>,
+        limit: u32,
+    ) -> Boxed<'_, Result<(u64, Option<DuePlace>), LedgerError>>;
     /// Moves the oldest parked jobs of an account and priority to `queued`.
     fn release_room<'a>(
         &'a self,
@@ -127,10 +154,10 @@ pub trait Upkeep: Send + Sync + 'static {
     fn expire(&self, now: Timestamp, limit: u32) -> Boxed<'_, Result<Vec<(String, u64)>, LedgerError>>;
     /// Attempts whose claims have run out: their owner is gone.
     fn stale_claims(&self, limit: u32) -> Boxed<'_, Result<Vec<StaleClaim>, LedgerError>>;
-    /// Deletes what was settled before `before`; how many.
-    fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
-    /// Deletes receipts and replies that came before `before`; how many.
-    fn prune_feedback(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
+    /// Deletes what was settled so long ago; how many.
+    fn prune(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
+    /// Deletes receipts and replies that came so long ago; how many.
+    fn prune_feedback(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
     /// Looks once more for the jobs of receipts that had none, those that are due first, or will be `ahead`
     /// from now by Postgres' clock; the jobs that this has brought to their end.
     fn look_again(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>>;
@@ -138,9 +165,9 @@ pub trait Upkeep: Send + Sync + 'static {
     /// nothing but the last attempt of one job in doubt, that job is accepted under its smsid. The
     /// accounts of these jobs.
     fn end_doubts(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<String>, LedgerError>>;
-    /// Deletes rejections, notes of operations and replays that ended before `before`, so many of each at most;
+    /// Deletes rejections, notes of operations and replays that ended so long ago, so many of each at most;
     /// how many rows.
-    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
+    fn prune_records(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>>;
     /// Makes sure that a row exists for each account, and reads them all.
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>>;
     /// Pauses an account on the gateway's word, unless it is paused. True if this paused it.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use dispatcher::dispatch::ports::Upkeep;
+use dispatcher::dispatch::ports::{Old, Upkeep};
 use dispatcher::simulator::Scripted;
 use serde_json::{Value, json};
 
@@ -310,10 +310,11 @@ async fn what_was_over_long_ago_goes_in_parts() {
     replay(&api, &begun["id"], "done").await;
     let store = dispatcher::store::Store::new(&stage.db.url.clone().into(), 2, Duration::from_secs(1)).unwrap();
     let (past, future) = (chrono::Utc::now() - Duration::from_secs(60), chrono::Utc::now() + Duration::from_secs(60));
-    assert_eq!(store.prune_records(past, 2).await.unwrap(), 0);
+    let old = |before| Old { before, age: Duration::ZERO };
+    assert_eq!(store.prune_records(old(past), 2).await.unwrap(), 0);
     // Two of its jobs and a note of the operation; then the last with the replay itself.
-    assert_eq!(store.prune_records(future, 2).await.unwrap(), 3);
-    assert_eq!(store.prune_records(future, 2).await.unwrap(), 2);
+    assert_eq!(store.prune_records(old(future), 2).await.unwrap(), 3);
+    assert_eq!(store.prune_records(old(future), 2).await.unwrap(), 2);
     assert_eq!(stage.db.count("replays").await + stage.db.count("replay_jobs").await, 0);
     store.close().await;
     stage.finish().await;

@@ -6,7 +6,7 @@ use dispatcher::simulator::Scripted;
 
 use super::books::jobs;
 use crate::support::stage::Stage;
-use crate::support::{job, number, proxy};
+use crate::support::{dispatcher, job, number, proxy};
 
 /// Answered, but late.
 fn late(answer: Scripted) -> Vec<Scripted> {
@@ -99,6 +99,31 @@ async fn a_late_outcome_of_a_slow_owner_lands() {
     assert_eq!(stage.settled("resend-3", "accepted").await.attempts, 1);
     assert_eq!(stage.db.count("attempts where outcome = 'unknown'").await, 0, "all is known in the end");
     assert_eq!(stage.gateway.submissions().len(), 3, "each once");
+    stage.finish().await;
+}
+
+/// Taken for lost, to be sent again, and out of time for that: it was sent all the same, and that is what counts.
+#[tokio::test]
+async fn a_late_acceptance_lands_on_a_job_that_has_come_to_its_end() {
+    let mut stage = Stage::new().await;
+    stage.set("retry.initial", "5m");
+    let (gateway, url) = proxy::before(&stage.gateway.submit_url()).await;
+    stage.set("gateway.submit_url", &url);
+    stage.set("gateway.timeout", "60s");
+    stage.start().await;
+    gateway.stall_answers();
+    stage.publish("high", &jobs("resend", 1, 2)).await;
+    stage.submissions(2).await;
+    stage.db.execute("update jobs set claimed_until = now() - interval '1 s'").await;
+    stage.states("waiting/retry 2").await;
+    stage.db.execute("update jobs set expires_at = now() - interval '1 s' where id = 'resend-1'").await;
+    dispatcher(&["jobs", "cancel", "resend-2"]).postgres(&stage.db.url).ok();
+    stage.states("cancelled 1, expired 1").await;
+    gateway.resume();
+    stage.states("accepted 2").await;
+    assert_eq!(stage.db.count("jobs where smsid is not null and code = 2").await, 2);
+    assert_eq!(stage.gateway.submissions().len(), 2, "each once");
+    assert_eq!(stage.db.count("attempts where outcome = 'accepted'").await, 2);
     stage.finish().await;
 }
 

@@ -176,6 +176,32 @@ async fn a_full_disk_is_an_outage() {
     failing.ends_rightly().await;
 }
 
+/// What reads, and what writes nothing, goes on: only a job shows it. The broker counts how often a message comes back.
+#[tokio::test]
+async fn what_postgres_cannot_take_stays_in_its_queue() {
+    let mut stage = Stage::new().await;
+    let (rabbitmq, url) = proxy::before(&stage.broker.url).await;
+    stage.set("rabbitmq.url", &url);
+    stage.start().await;
+    let full = "create function full_disk() returns trigger language plpgsql as $$ begin
+            raise exception 'could not extend file: No space left on device' using errcode = '53100';
+        end $$;
+        create trigger full_disk before insert or update on jobs for each row execute function full_disk();";
+    stage.db.pool.execute(full).await.unwrap();
+    stage.publish("normal", &jobs("hold", 0, 20)).await;
+    rabbitmq.cut();
+    eventually("unready", async || match stage.ready().await {
+        Some((503, reasons)) if reasons.contains(": it takes no jobs: ") => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    becomes("they are in the queue", 20, async || stage.broker.depth(&stage.broker.queue("normal")).await).await;
+    stage.db.pool.execute("drop function full_disk cascade").await.unwrap();
+    stage.states("accepted 20").await;
+    assert_eq!(stage.gateway.submissions().len(), 20, "each once");
+    stage.finish().await;
+}
+
 /// Not played: first its tables can take no more, then its log cannot, which ends the server.
 #[tokio::test]
 async fn a_server_that_ends_for_want_of_room_is_an_outage() {

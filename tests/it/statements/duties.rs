@@ -145,3 +145,28 @@ async fn lines_of_cancelled_jobs_are_found_and_measured_by_number() {
     .await;
     assert!(looks < 100, "{looks} rows and entries where nobody has cancelled");
 }
+
+/// 60,000 that wait for a slot of their numbers.
+const SLOTS: &str = "
+    alter table jobs set (autovacuum_enabled = off);
+    analyze;
+    insert into jobs (id, seq, account, mobile, priority, content, state, wait_reason, due_at, on_unknown, digest, claim_id)
+    select 'job-' || n, n, 'main', (13900000000 + n)::text, 'bulk', 'x', 'waiting', 'rate_limited',
+        now() + interval '8 hours' + n * interval '1 ms', 'hold', '\\x00', n
+    from generate_series(1, 60000) n";
+
+#[tokio::test]
+async fn what_is_due_earlier_after_the_clock_was_put_back_is_moved_page_by_page() {
+    let db = with(SLOTS).await;
+    let (mut moved, mut after) = (0, None);
+    for _ in 0..3 {
+        let looks = looked_at(&db, async |store| {
+            let page = store.put_forward(chrono::TimeDelta::hours(1), after.clone(), 100).await.unwrap();
+            (moved, after) = (moved + page.0, page.1);
+        })
+        .await;
+        assert!(looks < 100 * 20, "{looks} rows and entries for 100 jobs");
+    }
+    let earlier = "jobs where due_at < now() + interval '7 hours 30 minutes'";
+    assert_eq!((moved, db.count(earlier).await), (300, 300), "each once");
+}

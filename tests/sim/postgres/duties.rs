@@ -71,17 +71,28 @@ impl Tables {
         all
     }
 
-    pub fn put_forward(&mut self, by: chrono::TimeDelta) -> u64 {
-        let waits = |row: &&mut JobRow| {
-            let measured = matches!(row.wait_reason, Some(WaitReason::Retry | WaitReason::RateLimited));
-            row.state == State::Waiting && !row.on_room && measured
-        };
+    pub fn put_forward(
+        &mut self,
+        by: chrono::TimeDelta,
+        after: Option<DuePlace>,
+        limit: u32,
+    ) -> (u64, Option<DuePlace>) {
+        type Place = (&'static str, Timestamp, i64);
+        let place = |row: &JobRow| Some((row.job.priority.as_str(), row.due_at?, row.seq));
+        let after: Option<Place> = after.map(|place| (place.priority.as_str(), place.due_at, place.seq));
+        let behind = |row: &JobRow| row.state == State::Waiting && !row.on_room && !sleeps(row) && place(row) > after;
+        let page = self.pick(limit, behind, place);
+        let last = page.last().filter(|_| page.len() >= limit as usize);
+        let next =
+            last.and_then(|row| Some(DuePlace { priority: row.job.priority, due_at: row.due_at?, seq: row.seq }));
         let mut moved = 0;
-        for row in self.jobs.values_mut().filter(waits) {
-            row.due_at = row.due_at.map(|due| due - by);
-            moved += u64::from(row.due_at.is_some());
+        for row in page {
+            if matches!(row.wait_reason, Some(WaitReason::Retry | WaitReason::RateLimited)) {
+                row.due_at = row.due_at.map(|due| due - by);
+                moved += 1;
+            }
         }
-        moved
+        (moved, next)
     }
 
     pub fn wake(&mut self, at: Timestamp, limit: u32, now: Timestamp) -> Vec<(String, Priority)> {

@@ -69,6 +69,12 @@ impl Touched for Option<RoomPlace> {
     }
 }
 
+impl Touched for (u64, Option<DuePlace>) {
+    fn touched(&self) -> bool {
+        self.0 > 0
+    }
+}
+
 impl Touched for u64 {
     fn touched(&self) -> bool {
         *self > 0
@@ -240,16 +246,23 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("stale", move |tables, now| Ok(tables.stale_claims(limit, now))))
     }
 
-    fn prune(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
-        Box::pin(self.statement("prune", move |tables, _| Ok(tables.prune(before, limit))))
+    fn prune(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(self.statement("prune", move |tables, now| Ok(tables.prune(long_ago(old, now), limit))))
     }
 
-    fn prune_feedback(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
-        Box::pin(self.statement("prune feedback", move |tables, _| Ok(tables.prune_feedback(before, limit))))
+    fn prune_feedback(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(
+            self.statement("prune feedback", move |tables, now| Ok(tables.prune_feedback(long_ago(old, now), limit))),
+        )
     }
 
-    fn put_forward(&self, by: chrono::TimeDelta) -> Boxed<'_, Result<u64, LedgerError>> {
-        Box::pin(self.statement("put forward", move |tables, _| Ok(tables.put_forward(by))))
+    fn put_forward(
+        &self,
+        by: chrono::TimeDelta,
+        after: Option<DuePlace>,
+        limit: u32,
+    ) -> Boxed<'_, Result<(u64, Option<DuePlace>), LedgerError>> {
+        Box::pin(self.statement("put forward", move |tables, _| Ok(tables.put_forward(by, after, limit))))
     }
 
     fn look_again(&self, ahead: Duration, limit: u32) -> Boxed<'_, Result<Vec<Ended>, LedgerError>> {
@@ -260,8 +273,10 @@ impl Upkeep for Postgres {
         Box::pin(self.statement("end doubts", move |tables, now| Ok(tables.end_doubts(now + ahead, limit, now))))
     }
 
-    fn prune_records(&self, before: Timestamp, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
-        Box::pin(self.statement("prune records", move |tables, _| Ok(tables.prune_records(before, limit))))
+    fn prune_records(&self, old: Old, limit: u32) -> Boxed<'_, Result<u64, LedgerError>> {
+        Box::pin(
+            self.statement("prune records", move |tables, now| Ok(tables.prune_records(long_ago(old, now), limit))),
+        )
     }
 
     fn accounts<'a>(&'a self, names: &'a [String]) -> Boxed<'a, Result<Vec<AccountRow>, LedgerError>> {
@@ -369,4 +384,9 @@ impl Feedback for Postgres {
         // No job has anything to do with them.
         Box::pin(self.statement("review", |_, _| Ok(vec![true; rows.len()])))
     }
+}
+
+/// `long_ago!` of `src/store/upkeep.rs`.
+fn long_ago(old: Old, now: Timestamp) -> Timestamp {
+    old.before.min(now - old.age)
 }

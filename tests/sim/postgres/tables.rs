@@ -350,7 +350,7 @@ impl Tables {
                 State::Waiting if job.wait_reason == Some(WaitReason::NumberLimit) => {
                     accepted || row.decision.spent && next_columns(&row.decision.next).0 == Some(WaitReason::Retry)
                 }
-                State::Waiting | State::Queued => accepted,
+                State::Waiting | State::Queued | State::Expired | State::Cancelled | State::Failed => accepted,
                 _ => false,
             };
             if !lands || !landed.insert(row.id.clone()) {

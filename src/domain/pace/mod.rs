@@ -17,10 +17,12 @@
 //! that arrives while others of its number are parked parks behind them.
 
 pub mod account;
+mod backlogs;
 pub mod bucket;
 pub mod circuit;
 mod mode;
 mod park;
+mod place;
 mod rooms;
 mod tail;
 mod turn;

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::bucket::Tick;
-use super::tail::{LineEnd, Place};
+use super::place::Place;
+use super::tail::LineEnd;
 use super::{Former, Mode, PATIENCE, Pacer, Park, Request, Standing, Ticket, Turn};
 use crate::domain::job::{Priority, Timestamp, WaitReason};
 use crate::domain::mobile::Mobile;
@@ -161,7 +162,7 @@ impl Pacer {
         let Some(entry) = self.entries.remove(&ticket) else { return };
         if park.on_room {
             self.accounts[entry.request.account].parked[entry.request.priority.index()].count += 1;
-            self.tails.account_is_waited_for(entry.request.account);
+            self.tails.backlogs.account_is_waited_for(entry.request.account);
         }
         self.tails.parked(&entry.request, Place::of(park, &entry.request, now), now);
         self.told.push((ticket, Turn::Park(park)));

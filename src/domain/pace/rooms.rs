@@ -9,7 +9,7 @@ impl Pacer {
     /// So many more jobs are parked for an account.
     pub fn add_backlog(&mut self, account: usize, priority: Priority, jobs: u64) {
         self.accounts[account].parked[priority.index()].count += jobs;
-        self.tails.account_is_waited_for(account);
+        self.tails.backlogs.account_is_waited_for(account);
     }
 
     /// A job that waits for room is committed. The count was raised when it was told to park; a look
@@ -69,11 +69,11 @@ impl Pacer {
     pub(super) fn note_what_is_waited_for(&mut self, account: usize, now: Tick) {
         let Account { mode, parked, .. } = &self.accounts[account];
         if *mode != Mode::Active {
-            self.tails.account_was_paused(account);
+            self.tails.backlogs.account_was_paused(account);
         } else if parked.iter().any(|parked| parked.count > 0) {
-            self.tails.account_is_waited_for(account);
+            self.tails.backlogs.account_is_waited_for(account);
         } else {
-            self.tails.account_is_through(account, now);
+            self.tails.backlogs.account_is_through(account, now);
         }
     }
 }

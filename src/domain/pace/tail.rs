@@ -1,144 +1,14 @@
 //! Which numbers have jobs parked for a limiter, and where the last of them stands: a newcomer of
 //! the same number and priority goes behind it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
 
+use super::backlogs::Backlogs;
 use super::bucket::Tick;
-use super::{Former, Park, Request, Standing};
+use super::place::{DAY, GRACE, Place, Tail};
+use super::{Former, Request, Standing};
 use crate::domain::job::{Priority, Timestamp, WaitReason};
 use crate::domain::mobile::Mobile;
-
-/// A parked job that has not come back this long after its slot is not waited for any more: it was
-/// cancelled or has expired.
-const GRACE: Duration = Duration::from_secs(60);
-/// Nobody knows how long a pause takes, or a backlog. A job that waits for its end is waited for so long.
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// Where a parked job stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// Its slot.
-    pub due: Tick,
-    /// It waits for room, not for the slot.
-    pub on_room: bool,
-    /// What for.
-    pub reason: WaitReason,
-    /// The account whose room it waits for, where that is known.
-    pub account: Option<usize>,
-}
-
-impl Place {
-    /// Where `park` puts a job.
-    pub fn of(park: Park, request: &Request, now: Tick) -> Place {
-        let Park { reason, due, on_room } = park;
-        let paused = now + DAY;
-        let due = due.unwrap_or_else(|| request.expires.map_or(paused, |at| at.clamp(now, paused)));
-        Place { due, on_room, reason, account: Some(request.account) }
-    }
-
-    fn is_paused(&self) -> bool {
-        self.reason == WaitReason::AccountPaused
-    }
-
-    /// It waits for an account that may not send, and that is not this one.
-    fn is_paused_elsewhere(&self, account: usize) -> bool {
-        self.is_paused() && self.account.is_some_and(|own| own != account)
-    }
-
-    /// Whoever was let out of this place has nobody at the other before it: of one room, and of slots, jobs
-    /// are let out in order.
-    fn is_let_out_after(&self, other: &Place) -> bool {
-        match (self.on_room, other.on_room) {
-            (true, true) => self.account.is_some() && self.account == other.account,
-            (false, false) => self.due >= other.due,
-            _ => false,
-        }
-    }
-}
-
-/// Where the last parked job of a number and priority stands. A campaign may have one for each of millions: it
-/// takes 16 bytes, and what few of them need is apart.
-#[derive(Clone, Copy, Debug)]
-struct Tail {
-    /// The last of those that Postgres has parked, in the order of arrival.
-    last_seq: i64,
-    /// The last place: its slot in microseconds, and below that, in [`FLAGS`] bits, what [`Tail::last`] reads.
-    last: u64,
-}
-
-/// Bits for the index of the reason, and one each for the two that follow.
-const REASON: u64 = 0b111;
-const ON_ROOM: u64 = 1 << 3;
-/// That one has come back, and so have all that were parked before it.
-const IS_BACK: u64 = 1 << 4;
-/// Beside the last place: others wait for the end of a pause, and may come back long after it.
-const BESIDE_A_PAUSE: u64 = 1 << 5;
-/// From this bit on, one more than the index of the account of all of them; nothing where there are several.
-const ACCOUNT: u32 = 6;
-const ACCOUNTS: u64 = 0b11_1111;
-const FLAGS: u32 = 12;
-
-impl Tail {
-    /// Nobody is parked yet.
-    fn at(last: Place) -> Tail {
-        let account = last.account.map_or(0, |account| account as u64 + 1);
-        let known = if account <= ACCOUNTS { account } else { 0 };
-        let mut tail = Tail { last_seq: i64::MIN, last: IS_BACK | known << ACCOUNT };
-        tail.set_last(last);
-        tail
-    }
-
-    fn last(self) -> Place {
-        let account = (self.last >> ACCOUNT & ACCOUNTS) as usize;
-        Place {
-            due: Duration::from_micros(self.last >> FLAGS),
-            on_room: self.last & ON_ROOM != 0,
-            reason: WaitReason::ALL[(self.last & REASON) as usize],
-            account: account.checked_sub(1),
-        }
-    }
-
-    /// `account` has jobs in the line, beside those whose account is known.
-    fn join(&mut self, account: Option<usize>) {
-        if self.last().account != account {
-            self.last &= !(ACCOUNTS << ACCOUNT);
-        }
-    }
-
-    /// The last place, but not whose: see [`Tail::join`].
-    fn set_last(&mut self, place: Place) {
-        // As far as the bits go: a hundred years.
-        let due = u64::try_from(place.due.as_micros()).unwrap_or(u64::MAX).min(u64::MAX >> FLAGS);
-        let reason = WaitReason::ALL.iter().position(|reason| *reason == place.reason).unwrap_or_default() as u64;
-        let on_room = if place.on_room { ON_ROOM } else { 0 };
-        let kept = self.last & (IS_BACK | BESIDE_A_PAUSE | ACCOUNTS << ACCOUNT);
-        self.last = due << FLAGS | kept | on_room | reason;
-    }
-
-    fn is_beside_a_pause(self) -> bool {
-        self.last & BESIDE_A_PAUSE != 0
-    }
-
-    /// The job of that place is parked.
-    fn has(&mut self, seq: i64) {
-        if seq >= self.last_seq {
-            self.last_seq = seq;
-            self.last &= !IS_BACK;
-        }
-    }
-
-    /// The job of that place is not parked.
-    fn forget(&mut self, seq: i64) {
-        if seq == self.last_seq {
-            self.last |= IS_BACK;
-        }
-    }
-
-    fn is_back(self) -> bool {
-        self.last & IS_BACK != 0
-    }
-}
 
 /// Where a number's line of slots ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,77 +73,7 @@ pub(super) struct Tails {
     former: Vec<FormerOwner>,
     is_sorted: bool,
     sweep_next: usize,
-    backlogs: Backlogs,
-}
-
-/// Which accounts are paused or have a backlog, and since when the others are through with theirs.
-#[derive(Debug, Default)]
-struct Backlogs {
-    of_all: Waits,
-    /// The same of the backlogs alone that pauses have left: a later one does not renew them.
-    of_pauses: Waits,
-}
-
-#[derive(Debug, Default)]
-struct Waits {
-    waited_for: HashSet<usize>,
-    through: HashMap<usize, Tick>,
-}
-
-impl Waits {
-    fn begin(&mut self, account: usize) {
-        self.waited_for.insert(account);
-    }
-
-    fn end(&mut self, account: usize, now: Tick) {
-        if self.waited_for.remove(&account) {
-            self.through.insert(account, now);
-        }
-    }
-
-    /// Since when nobody waits for the account, or for any where it is not known.
-    fn through_since(&self, account: Option<usize>) -> Option<Tick> {
-        match account {
-            Some(account) if self.waited_for.contains(&account) => None,
-            Some(account) => Some(self.through.get(&account).copied().unwrap_or_default()),
-            None if self.waited_for.is_empty() => Some(self.through.values().copied().max().unwrap_or_default()),
-            None => None,
-        }
-    }
-}
-
-impl Backlogs {
-    /// Until when a place may be waited for. What waits for room comes back before its account is through with its
-    /// backlog, or never: it has expired, or was cancelled.
-    fn until(&self, place: &Place) -> Tick {
-        match self.of_all.through_since(place.account) {
-            Some(at) if place.is_paused() => GRACE + place.due.min(at),
-            None if place.on_room && !place.is_paused() => DAY + place.due,
-            _ => GRACE + place.due,
-        }
-    }
-
-    /// Whom a newcomer must go behind, if the tail is still waited for.
-    fn to_follow(&self, tail: Tail, now: Tick) -> Option<Place> {
-        let last = tail.last();
-        if self.holds_beside(tail, now) && last.due <= now {
-            // Where those are that wait for room, he goes behind them.
-            return Some(Place { on_room: true, reason: WaitReason::RateLimited, ..last });
-        }
-        Some(last).filter(|last| now < self.until(last))
-    }
-
-    /// A pause, or the backlog that it has left, has some of this line.
-    fn are_beside(&self, tail: Tail) -> bool {
-        tail.is_beside_a_pause() && self.of_pauses.through_since(tail.last().account).is_none()
-    }
-
-    /// The same, or they may still be on their way.
-    fn holds_beside(&self, tail: Tail, now: Tick) -> bool {
-        let last = tail.last();
-        let until = self.of_pauses.through_since(last.account).map_or(last.due + DAY, |at| at + GRACE);
-        tail.is_beside_a_pause() && now < until
-    }
+    pub backlogs: Backlogs,
 }
 
 impl Default for Tails {
@@ -320,9 +120,7 @@ impl Tails {
     /// The last slot that is still to come of the newcomer's number, if one is.
     pub fn slot_to_follow(&self, request: &Request, now: Tick) -> Option<Tick> {
         let last = self.tail(key(request.mobile, request.priority))?.last();
-        // A window may open sooner, or a rule be lifted: a slot alone comes at its time.
-        let is_slot = !last.on_room && last.reason == WaitReason::RateLimited;
-        (request.standing == Standing::New && is_slot && now < last.due).then_some(last.due)
+        (request.standing == Standing::New && last.is_slot_to_come(now)).then_some(last.due)
     }
 
     /// The end of a number's line of slots, where that is still to come and Postgres has all that stands in it.
@@ -330,8 +128,7 @@ impl Tails {
         let key = key(mobile, priority);
         let (tail, told) = (self.tail(key)?, self.more.get(&key).is_some_and(|more| !more.told.is_empty()));
         let last = tail.last();
-        let is_slot = !last.on_room && last.reason == WaitReason::RateLimited;
-        (is_slot && !told && now < last.due).then_some(LineEnd { due: last.due, last_seq: tail.last_seq })
+        (last.is_slot_to_come(now) && !told).then_some(LineEnd { due: last.due, last_seq: tail.last_seq })
     }
 
     /// Of the line with this end, the jobs behind `last` were cancelled. If it has another end by now, nothing changes.
@@ -345,23 +142,6 @@ impl Tails {
         }
     }
 
-    /// An account is paused, or has a backlog.
-    pub fn account_is_waited_for(&mut self, account: usize) {
-        self.backlogs.of_all.begin(account);
-    }
-
-    /// An account is paused, or has the backlog that a pause has left.
-    pub fn account_was_paused(&mut self, account: usize) {
-        self.backlogs.of_pauses.begin(account);
-        self.backlogs.of_all.begin(account);
-    }
-
-    /// An account is none of that any more.
-    pub fn account_is_through(&mut self, account: usize, now: Tick) {
-        self.backlogs.of_pauses.end(account, now);
-        self.backlogs.of_all.end(account, now);
-    }
-
     /// `request` is told to park at `place`. Then comes [`Tails::stored`], or [`Tails::returned`].
     pub fn parked(&mut self, request: &Request, place: Place, now: Tick) {
         let Request { mobile, priority, seq, standing, .. } = *request;
@@ -370,11 +150,8 @@ impl Tails {
         let goes = place.on_room || request.expires.is_none_or(|at| place.due < at);
         let first = if goes { place } else { Place { due: Tick::ZERO, ..place } };
         let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(first));
-        tail.join(place.account);
+        tail.join(&place);
         let last = tail.last();
-        if last.is_paused() != place.is_paused() {
-            tail.last |= BESIDE_A_PAUSE;
-        }
         match (last.is_paused(), place.is_paused()) {
             // Nobody knows how long a pause takes; a slot is known, and newcomers go behind that. One that has come
             // back goes before some of those that the pause has parked.
@@ -402,16 +179,13 @@ impl Tails {
         let Former { account, due, on_room, reason, first_seq, last_seq, published } = former;
         let place = Place { due: due.unwrap_or(now + DAY), on_room, reason, account };
         if let Some(account) = account.filter(|_| place.is_paused()) {
-            self.account_was_paused(account);
+            self.backlogs.account_was_paused(account);
         }
         let key = key(mobile, priority);
         let tail = self.shard(key).entry(key).or_insert_with(|| Tail::at(place));
-        tail.join(account);
+        tail.join(&place);
         tail.has(last_seq);
         let last = tail.last();
-        if last.is_paused() != place.is_paused() {
-            tail.last |= BESIDE_A_PAUSE;
-        }
         let is_later = match (last.is_paused(), place.is_paused()) {
             (true, false) => now < place.due + GRACE,
             (false, true) => last.due + GRACE <= now,
